@@ -1,0 +1,169 @@
+"""Schedules given by a function or by a list of values."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, final
+
+import numpy as np
+
+from jaxsched._schedule import (
+    FLOAT64_MAX,
+    PythonOps,
+    Schedule,
+    argument,
+    function,
+    integer,
+    is_array,
+    real,
+)
+
+
+@final
+class LambdaLR(Schedule):
+    """Multiplies the learning rate by a function of the count.
+
+    For `LambdaLR(0.1, lambda count: 0.95**count)`:
+
+        lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ...
+
+    Formula: `base_lr * lr_lambda(count)`.
+
+    Args:
+        base_lr: what the function multiplies, >= 0.
+        lr_lambda: a function of the count that JAX can trace (`jnp.where`, not `if`). It is given a
+            Python int for an int, once for each element of a NumPy array, and an int64 array inside
+            `jax.enable_x64(True)` for a JAX count, and gives a number or an array of that shape.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch's list of functions, one for each
+            parameter group, is one schedule for each in `optax.partition`.
+
+    Source: `torch.optim.lr_scheduler.LambdaLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.LambdaLR(0.5, lambda count: 1 / (count + 1))
+    >>> [schedule(count) for count in (0, 1, 3)]
+    [0.5, 0.25, 0.125]
+    """
+
+    base_lr: float = argument(real(at_least=0))
+    lr_lambda: Callable[[Any], Any] = argument(function, static=True)
+
+    def _value(self, count, ops):
+        return self.base_lr * ops.call(self.lr_lambda, count)
+
+
+@final
+class MultiplicativeLR(Schedule):
+    """Multiplies the learning rate at every count by that count's own factor.
+
+    For `MultiplicativeLR(0.1, lambda count: 0.95, horizon=100)`:
+
+        lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ... 99, and no further
+
+    Formula: `base_lr * lr_lambda(1) * lr_lambda(2) * ... * lr_lambda(count)`.
+
+    Args:
+        base_lr: learning rate at count 0, >= 0.
+        lr_lambda: a function of a Python int, the count, that gives its factor.
+        horizon: counts (epochs or updates) for which the products are tabulated, an integer >= 1;
+            the last of them holds afterwards. The table travels with the program, 8 bytes a count.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch has no `horizon`, since it keeps
+            the product; as a later member of SequentialLR it goes on from there, here from base_lr.
+
+    Source: `torch.optim.lr_scheduler.MultiplicativeLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.MultiplicativeLR(0.5, lambda count: 0.5, horizon=3)
+    >>> [schedule(count) for count in range(5)]
+    [0.5, 0.25, 0.125, 0.125, 0.125]
+    """
+
+    _is_factor, _is_smooth = True, False
+
+    base_lr: float = argument(real(at_least=0))
+    lr_lambda: Callable[[Any], Any] = argument(function, static=True)
+    horizon: int = argument(integer(at_least=1), static=True)
+
+    def _value(self, count, ops):
+        return self.base_lr * ops.take(self._products, ops.minimum(count, self.horizon - 1))
+
+    @functools.cached_property
+    def _products(self) -> tuple[float, ...]:
+        products = [1.0]
+        for count in range(1, self.horizon):
+            products.append(min(products[-1] * PythonOps.call(self.lr_lambda, count), FLOAT64_MAX))
+        return tuple(products)
+
+
+def _recording(name: str, value: Any) -> Any:
+    if is_array(value) and not isinstance(value, np.ndarray):
+        return value
+    values = np.array(value)
+    if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
+        raise TypeError(f"`{name}` must be a sequence of numbers, at least one, got {value!r}")
+    values = values.astype(np.float64)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        wrong = values[~(np.isfinite(values) & (values >= 0))][0]
+        raise ValueError(f"`{name}` must be finite numbers >= 0, got {wrong}")
+    values.flags.writeable = False
+    return values
+
+
+@final
+class RecordedLR(Schedule):
+    """Replays recorded learning rates, then holds the last one.
+
+    For `RecordedLR([0.1, 0.05, 0.01])`:
+
+        lr = 0.1, 0.05, 0.01    at counts 0, 1, 2
+        lr = 0.01               for 2 <= count
+
+    Formula: `values[min(count, len(values) - 1)]`.
+
+    Args:
+        values: learning rates at the counts 0, 1, 2 ..., one or more finite numbers >= 0: a
+            sequence or an array, kept as one float64 array that cannot be written to.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). A JAX array or tracer of values passes unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above.
+
+    torch has no such class. Record `scheduler.get_last_lr()` there before each update, whatever the
+    scheduler, and replay it here.
+
+    >>> import jaxsched as js
+    >>> schedule = js.RecordedLR([0.1, 0.05, 0.01])
+    >>> [schedule(count) for count in range(5)]
+    [0.1, 0.05, 0.01, 0.01, 0.01]
+    """
+
+    _is_smooth = False
+
+    values: np.ndarray = argument(_recording)
+
+    def _value(self, count, ops):
+        return ops.real(ops.take(self.values, ops.minimum(count, len(self.values) - 1)))
+
+    @functools.cached_property
+    def _is_concrete(self):
+        return isinstance(self.values, np.ndarray)
+
+    def __eq__(self, other):
+        return isinstance(other, RecordedLR) and np.array_equal(self.values, other.values)
+
+    def __hash__(self):
+        return hash(self.values.tobytes())
+
+    def __repr__(self):
+        return f"RecordedLR({self.values.tolist()})"

@@ -1,0 +1,262 @@
+"""Schedules that multiply the learning rate by a factor: steps, ramps, powers."""
+
+from typing import final
+
+from jaxsched._schedule import Schedule, argument, integer, integers, real
+
+_AT_LEAST_ONE = integer(at_least=1, hint="leave this schedule out to start without it")
+
+
+@final
+class StepLR(Schedule):
+    """Multiplies the learning rate by `gamma` every `step_size` counts.
+
+    For `StepLR(0.05, step_size=30)`:
+
+        lr = 0.05      for  0 <= count < 30
+        lr = 0.005     for 30 <= count < 60
+        lr = 0.0005    for 60 <= count < 90
+
+    Formula: `base_lr * gamma ** (count // step_size)`.
+
+    Args:
+        base_lr: learning rate at count 0, >= 0.
+        step_size: counts (epochs or updates) between decays, an integer >= 1.
+        gamma: factor of each decay, >= 0.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch fails late on step_size=0, and
+            takes negative and fractional ones for something else.
+
+    Source: `torch.optim.lr_scheduler.StepLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.StepLR(0.1, step_size=5)
+    >>> [schedule(count) for count in (0, 4, 5, 10)]
+    [0.1, 0.1, 0.010000000000000002, 0.0010000000000000002]
+    """
+
+    _is_factor, _is_smooth = True, False
+
+    base_lr: float = argument(real(at_least=0))
+    step_size: int = argument(integer(at_least=1))
+    gamma: float = argument(real(at_least=0), default=0.1)
+
+    def _value(self, count, ops):
+        return ops.decay(self.base_lr, self.gamma, ops.quotient(count, self.step_size))
+
+
+@final
+class MultiStepLR(Schedule):
+    """Multiplies the learning rate by `gamma` at each milestone.
+
+    For `MultiStepLR(0.05, milestones=[30, 80])`:
+
+        lr = 0.05      for       count < 30
+        lr = 0.005     for 30 <= count < 80
+        lr = 0.0005    for 80 <= count
+
+    Formula: `base_lr * gamma ** k`, where k is the number of milestones <= count.
+
+    Args:
+        base_lr: learning rate before the first milestone, >= 0.
+        milestones: counts (epochs or updates) from which on each decay acts, integers >= 0 in any
+            order; one given twice acts twice, none never decay. Kept as a sorted tuple.
+        gamma: factor of each decay, >= 0.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch ignores negative and fractional
+            milestones without a word.
+
+    Source: `torch.optim.lr_scheduler.MultiStepLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.MultiStepLR(0.1, milestones=[100, 150])
+    >>> [schedule(count) for count in (99, 100, 150)]
+    [0.1, 0.010000000000000002, 0.0010000000000000002]
+    """
+
+    _is_factor, _is_smooth = True, False
+
+    base_lr: float = argument(real(at_least=0))
+    milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=False))
+    gamma: float = argument(real(at_least=0), default=0.1)
+
+    def _value(self, count, ops):
+        times = ops.passed(self.milestones, count)
+        return ops.decay(self.base_lr, self.gamma, times, most=len(self.milestones))
+
+
+@final
+class ConstantLR(Schedule):
+    """Multiplies the learning rate by `factor` for the first `total_iters` counts.
+
+    For `ConstantLR(0.05, factor=0.5, total_iters=40)`:
+
+        lr = 0.025     for       count < 40
+        lr = 0.05      for 40 <= count
+
+    Formula: `base_lr * factor` while `count < total_iters`, then `base_lr`.
+
+    Args:
+        base_lr: learning rate after `total_iters`, >= 0.
+        factor: what it is multiplied by until then, from 0 to 1.
+        total_iters: counts (epochs or updates) that it lasts, an integer >= 1.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch keeps the factor for ever if
+            `total_iters` is 0: here leave the warmup out. Its factor 0 divides by zero later.
+
+    Source: `torch.optim.lr_scheduler.ConstantLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.ConstantLR(0.05, factor=0.5, total_iters=40)
+    >>> schedule(39), schedule(40)
+    (0.025, 0.05)
+    """
+
+    _is_factor, _is_smooth = True, False
+
+    base_lr: float = argument(real(at_least=0))
+    factor: float = argument(real(at_least=0, at_most=1), default=1 / 3)
+    total_iters: int = argument(_AT_LEAST_ONE, default=5)
+
+    def _value(self, count, ops):
+        return self.base_lr * ops.where(count < self.total_iters, self.factor, 1.0)
+
+
+@final
+class LinearLR(Schedule):
+    """Moves the factor of the learning rate linearly from `start_factor` to `end_factor`.
+
+    For `LinearLR(0.05, start_factor=0.5, total_iters=4)`:
+
+        lr = 0.025, 0.03125, 0.0375, 0.04375    at counts 0, 1, 2, 3
+        lr = 0.05                               for 4 <= count
+
+    Formula: `base_lr * (start_factor * (T - t) + end_factor * t) / T`, where T is `total_iters` and
+    t is count, at most T.
+
+    Args:
+        base_lr: what the factors multiply, >= 0.
+        start_factor: factor at count 0, above 0 and at most 1.
+        end_factor: factor from `total_iters` on, from 0 to 1.
+        total_iters: counts (epochs or updates) from start to end, an integer >= 1.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch keeps `start_factor` for ever if
+            `total_iters` is 0: here leave the warmup out.
+
+    Source: `torch.optim.lr_scheduler.LinearLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.LinearLR(0.05, start_factor=0.5, total_iters=4)
+    >>> [round(schedule(count), 5) for count in range(6)]
+    [0.025, 0.03125, 0.0375, 0.04375, 0.05, 0.05]
+    """
+
+    _is_factor = True
+
+    base_lr: float = argument(real(at_least=0))
+    start_factor: float = argument(real(above=0, at_most=1), default=1 / 3)
+    end_factor: float = argument(real(at_least=0, at_most=1), default=1.0)
+    total_iters: int = argument(_AT_LEAST_ONE, default=5)
+
+    def _value(self, count, ops):
+        total = ops.real(self.total_iters)
+        t = ops.minimum(ops.real(count), total)
+        return self.base_lr * ((self.start_factor * (total - t) + self.end_factor * t) / total)
+
+
+@final
+class ExponentialLR(Schedule):
+    """Multiplies the learning rate by `gamma` at every count.
+
+    For `ExponentialLR(0.05, gamma=0.5)`:
+
+        lr = 0.05, 0.025, 0.0125, 0.00625 ...    at counts 0, 1, 2, 3 ...
+
+    Formula: `base_lr * gamma ** count`.
+
+    Args:
+        base_lr: learning rate at count 0, >= 0.
+        gamma: factor of each count (epoch or update), >= 0.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. With a negative gamma torch's learning
+            rate changes its sign at every step.
+
+    Source: `torch.optim.lr_scheduler.ExponentialLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.ExponentialLR(0.05, gamma=0.5)
+    >>> [schedule(count) for count in range(4)]
+    [0.05, 0.025, 0.0125, 0.00625]
+    """
+
+    _is_factor = True
+
+    base_lr: float = argument(real(at_least=0))
+    gamma: float = argument(real(at_least=0))
+
+    def _value(self, count, ops):
+        return ops.decay(self.base_lr, self.gamma, count)
+
+
+@final
+class PolynomialLR(Schedule):
+    """Takes the learning rate down to 0 as a power of the counts that are left.
+
+    For `PolynomialLR(0.05, total_iters=4)`:
+
+        lr = 0.05, 0.0375, 0.025, 0.0125    at counts 0, 1, 2, 3
+        lr = 0                              for 4 <= count
+
+    Formula: `base_lr * ((T - t) / T) ** power`, where T is `total_iters` and t is count, at most T.
+
+    Args:
+        base_lr: learning rate at count 0, >= 0.
+        total_iters: counts (epochs or updates) down to 0, an integer >= 1.
+        power: exponent, >= 0: 1 is a straight line, 0 a constant.
+
+    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
+    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+
+    Raises:
+        TypeError, ValueError: an argument is not as above. torch divides by zero at the end if
+            `power` is negative, and never moves if `total_iters` is 0.
+
+    Source: `torch.optim.lr_scheduler.PolynomialLR`, torch 2.13.
+
+    >>> import jaxsched as js
+    >>> schedule = js.PolynomialLR(0.05, total_iters=4)
+    >>> [round(schedule(count), 4) for count in range(6)]
+    [0.05, 0.0375, 0.025, 0.0125, 0.0, 0.0]
+    """
+
+    _is_factor = True
+
+    base_lr: float = argument(real(at_least=0))
+    total_iters: int = argument(_AT_LEAST_ONE, default=5)
+    power: float = argument(real(at_least=0), default=1.0)
+
+    def _value(self, count, ops):
+        total = ops.real(self.total_iters)
+        return self.base_lr * ops.power(
+            ops.maximum(total - ops.real(count), 0.0) / total, self.power
+        )

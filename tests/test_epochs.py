@@ -1,0 +1,133 @@
+"""Epochs into updates."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 391])
+def test_an_epoch_holds_one_value(length):
+    inner = js.MultiStepLR(0.1, [2, 3, 5], gamma=0.3)
+    schedule = js.per_epoch(inner, length)
+    counts = np.arange(7 * length)
+    expected = np.repeat([inner(epoch) for epoch in range(7)], length)
+    np.testing.assert_array_equal(schedule(counts), expected)
+    assert [schedule(int(c)) for c in counts] == expected.tolist()
+    np.testing.assert_array_equal(jax.jit(schedule)(counts), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[4], [3, 1, 2], (391, 390, 391), np.array([2, 5]), range(1, 70), iter([2, 3])]
+)
+def test_epochs_of_unequal_length_and_the_last_length_repeats(lengths):
+    inner = js.StepLR(1.0, 1, gamma=0.9)
+    schedule = js.per_epoch(inner, lengths)
+    listed = schedule.steps_per_epoch
+    assert type(listed) is tuple
+    times = [*listed, *itertools.repeat(listed[-1], 5)]
+    expected = np.repeat([inner(epoch) for epoch in range(len(times))], times)
+    np.testing.assert_array_equal(schedule(np.arange(len(expected))), expected)
+    assert [schedule(c) for c in range(len(expected))] == expected.tolist()
+    got = jax.jit(schedule)(jnp.arange(len(expected)))
+    np.testing.assert_array_equal(got, expected.astype(np.float32))
+
+
+def test_adapters_nest():
+    schedule = js.per_epoch(js.per_epoch(js.StepLR(0.1, 5), 3), 2)
+    assert [schedule(c) for c in (29, 30, 59, 60)] == [js.StepLR(0.1, 5)(e) for e in (4, 5, 9, 10)]
+
+
+def test_any_callable_is_adapted():
+    schedule = js.per_epoch(lambda epoch: 0.5 if epoch < 3 else 0.25, 10)
+    assert [schedule(c) for c in (0, 29, 30)] == [0.5, 0.5, 0.25]
+    np.testing.assert_array_equal(schedule(np.array([[29], [30]])), [[0.5], [0.25]])
+    traceable = js.per_epoch(lambda epoch: jnp.where(epoch < 3, 0.5, 0.25), 10)
+    np.testing.assert_array_equal(jax.jit(traceable)(jnp.array([29, 30])), [0.5, 0.25])
+    constant = js.per_epoch(lambda epoch: 0.5, 10)
+    np.testing.assert_array_equal(jax.jit(constant)(jnp.array([29, 30])), [0.5, 0.5])
+
+
+def test_a_callable_is_called_in_double_with_an_int_or_an_int64():
+    seen = []
+    schedule = js.per_epoch(lambda epoch: seen.append(epoch) or epoch * 0 + 1 / 3, 10)
+    assert schedule(25) == 1 / 3
+    np.testing.assert_array_equal(schedule(np.array([25, 35])), [1 / 3, 1 / 3])
+    assert [(type(e), e) for e in seen] == [(int, 2), (int, 2), (int, 3)]
+    with jax.numpy_dtype_promotion("standard"):
+        jax.jit(schedule)(jnp.uint8(25))
+    assert seen[-1].dtype == jnp.int64
+
+
+def test_an_optax_schedule_per_epoch_is_the_same_on_host_and_device():
+    schedule = js.per_epoch(optax.cosine_decay_schedule(0.1, 90), 100)
+    with jax.numpy_dtype_promotion("standard"):
+        counts = np.arange(0, 9100, 50)
+        expected = 0.05 * (1 + np.cos(np.pi * np.minimum(counts // 100, 90) / 90))
+        got = schedule(counts)
+        np.testing.assert_allclose(got, expected, rtol=1e-13, atol=1e-17)
+        assert schedule(850) == got[17]
+        np.testing.assert_array_equal(jax.jit(schedule)(counts), got.astype(np.float32))
+
+
+def test_a_callable_in_an_adapter_is_part_of_its_value():
+    def constant(epoch):
+        return 0.5
+
+    one, two = js.per_epoch(constant, 5), js.per_epoch(constant, 5)
+    assert one == two
+    assert hash(one) == hash(two)
+    assert "constant" in repr(one)
+    assert jax.tree.leaves(one) == [5]
+    assert one != js.per_epoch(lambda epoch: 0.5, 5)
+
+
+@pytest.mark.parametrize(
+    ("num_examples", "batch_size", "drop_last", "accumulate", "updates"),
+    [
+        (50_000, 128, False, 1, 391),
+        (50_000, 128, True, 1, 390),
+        (1_281_167, 256, False, 1, 5005),
+        (100, 10, False, 1, 10),
+        (100, 10, True, 1, 10),
+        (101, 10, False, 1, 11),
+        (5, 10, False, 1, 1),
+        (50_000, 128, True, 3, 130),
+        (np.int64(100), np.int32(10), False, np.uint8(5), 2),
+    ],
+)
+def test_steps_per_epoch_counts_optimizer_updates(
+    num_examples, batch_size, drop_last, accumulate, updates
+):
+    got = js.steps_per_epoch(num_examples, batch_size, drop_last=drop_last, accumulate=accumulate)
+    assert (type(got), got) == (int, updates)
+
+
+def test_where_accumulate_does_not_divide_both_conventions_are_explained():
+    with pytest.raises(ValueError, match="`accumulate` must divide the 391 batches") as error:
+        js.steps_per_epoch(50_000, 128, drop_last=False, accumulate=2)
+    for words in ("got 2", "196 updates an epoch", "optax.MultiSteps carries them over"):
+        assert words in str(error.value)
+
+
+def test_no_complete_batch_is_refused():
+    with pytest.raises(ValueError, match="`batch_size` must be at most `num_examples`"):
+        js.steps_per_epoch(5, 10, drop_last=True)
+
+
+def test_multisteps_carries_over_as_the_message_says():
+    # 5 batches an epoch, 2 accumulated: 5 updates in every 2 epochs, 2 in the first of them.
+    tx = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
+    params, grad = jnp.float32(0), jnp.float32(1)
+    state, ends = tx.init(params), [0]
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(4):
+            for _ in range(5):
+                _, state = tx.update(grad, state, params)
+            ends.append(int(state.gradient_step))
+    assert np.diff(ends).tolist() == [2, 3, 2, 3]

@@ -1,0 +1,272 @@
+"""What every schedule promises: number in, number out; a value; a pytree."""
+
+import copy
+import dataclasses
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+
+
+def inverse(count):
+    return 1.0 / (count / 1 + 1.0)
+
+
+def half(count):
+    return 0.5
+
+
+SCHEDULES = [
+    js.StepLR(0.1, 5),
+    js.StepLR(1, np.int32(3), gamma=np.float32(0.5)),
+    js.MultiStepLR(0.1, [6, 3, 3]),
+    js.MultiStepLR(0.1, []),
+    js.ConstantLR(0.1),
+    js.LinearLR(0.1),
+    js.ExponentialLR(0.1, 0.9),
+    js.PolynomialLR(0.1, power=2),
+    js.CosineAnnealingLR(0.1, 4),
+    js.CosineAnnealingWarmRestarts(0.1, 2, 2),
+    js.SWALR(0.1, 0.01, 5),
+    js.CyclicLR(0.1, 0.3, 2, 3, "triangular2"),
+    js.CyclicLR(0.1, 0.3, 2).momentum,
+    js.OneCycleLR(0.1, 9),
+    js.OneCycleLR(0.1, epochs=3, steps_per_epoch=3, three_phase=True).momentum,
+    js.RecordedLR([0.1, 0.3, 0.2]),
+    js.SequentialLR([js.LinearLR(0.1), js.per_epoch(js.StepLR(0.1, 1), 2)], [4]),
+    js.ChainedScheduler([js.LinearLR(0.1), js.clamp(js.StepLR(0.1, 2), 4)]),
+    js.clamp(js.CosineAnnealingLR(0.1, 4), 4),
+    js.per_epoch(js.StepLR(0.1, 2), 3),
+    js.per_epoch(js.MultiStepLR(0.1, [1, 3]), [3, 1, 2]),
+    js.smooth_epochs(js.CosineAnnealingLR(0.1, 4), 3),
+    js.smooth_epochs(js.LinearLR(0.1, total_iters=3), [3, 1, 2]),
+]
+OF_FUNCTIONS = [
+    js.LambdaLR(0.1, inverse),
+    js.MultiplicativeLR(0.1, half, horizon=6),
+    js.CyclicLR(0.1, 0.3, 2, scale_fn=inverse),
+    js.per_epoch(inverse, 3),
+    js.smooth_epochs(js.LambdaLR(0.1, inverse), 3),
+    js.SequentialLR([inverse, js.LambdaLR(0.1, inverse)], [4]),
+]
+every_schedule = pytest.mark.parametrize(
+    "schedule", SCHEDULES + OF_FUNCTIONS, ids=lambda s: type(s).__name__
+)
+INTEGER_DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+@every_schedule
+def test_a_python_or_numpy_integer_gives_a_python_float(schedule):
+    for count in (7, np.int8(7), np.uint8(7), np.int64(7), np.uint64(7)):
+        value = schedule(count)
+        assert type(value) is float
+        assert value == schedule(7)
+
+
+@every_schedule
+@pytest.mark.parametrize("dtype", INTEGER_DTYPES)
+def test_a_numpy_array_gives_float64_of_its_shape(schedule, dtype):
+    for shape in [(), (0,), (12,), (3, 2, 2)]:
+        count = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
+        value = schedule(count)
+        assert type(value) is np.ndarray
+        assert (value.shape, value.dtype) == (shape, np.float64)
+        expected = np.array([schedule(int(c)) for c in count.flat]).reshape(shape)
+        np.testing.assert_allclose(value, expected, rtol=1e-15, atol=1e-17)
+        if value.size:
+            value[...] = 0  # the caller's own
+
+
+@every_schedule
+def test_a_jax_array_gives_strong_float32_of_its_shape(schedule):
+    kinds = {"int32": (), "uint8": (12,), "uint32": (3, 2, 2), "int8": (0,), "int16": (1, 5)}
+    for dtype, shape in kinds.items():
+        count = jnp.arange(np.prod(shape), dtype=dtype).reshape(shape)
+        expected = schedule(np.asarray(count)).astype(np.float32)
+        for call in (jax.jit(schedule), *[schedule] * (dtype == "int32")):
+            value = call(count)
+            assert (value.shape, value.dtype, value.weak_type) == (shape, jnp.float32, False)
+            np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
+
+
+@every_schedule
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint64"])
+def test_under_x64_a_jax_array_gives_strong_float64(schedule, dtype):
+    with jax.enable_x64(True):
+        value = jax.jit(schedule)(jnp.arange(12, dtype=dtype))
+        assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float64, False)
+        np.testing.assert_allclose(value, schedule(np.arange(12)), rtol=1e-13, atol=1e-17)
+
+
+@every_schedule
+def test_a_count_below_zero_counts_as_zero(schedule):
+    first = schedule(0)
+    assert schedule(-1) == schedule(-(10**30)) == schedule(np.int8(-5)) == first
+    np.testing.assert_array_equal(schedule(np.array([-7, 0])), [first, first])
+    for count in (jnp.int32(-1), jnp.int8(-128)):
+        np.testing.assert_array_max_ulp(np.asarray(jax.jit(schedule)(count)), np.float32(first))
+
+
+@every_schedule
+def test_counts_beyond_64_bits_are_the_end_of_the_curve(schedule):
+    end = schedule(2**63 - 1)
+    assert schedule(10**400) == end
+    largest = [np.array([2**63 - 1]), np.array([2**64 - 1], np.uint64)]
+    for count in largest:
+        np.testing.assert_allclose(schedule(count), [end], rtol=1e-12, atol=1e-17)
+        with jax.enable_x64(True):
+            np.testing.assert_allclose(jax.jit(schedule)(count), [end], rtol=1e-12, atol=1e-17)
+
+
+@every_schedule
+@pytest.mark.parametrize(
+    "count",
+    [True, np.True_, 2.0, np.float32(2), np.array([1.0]), np.array([True]), None, "1", [1], (1,)],
+    ids=repr,
+)
+def test_a_count_that_is_no_integer_is_refused(schedule, count):
+    with pytest.raises(TypeError, match="`count` must be an integer or an array of them"):
+        schedule(count)
+
+
+@every_schedule
+@pytest.mark.parametrize("count", [jnp.float32(1), jnp.array([True])], ids=repr)
+def test_a_jax_count_that_is_no_integer_is_refused(schedule, count):
+    for call in (schedule, jax.jit(schedule)):
+        with pytest.raises(TypeError, match="`count` must be an integer or an array of them"):
+            call(count)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_repr_evaluates_back_with_the_public_names(schedule):
+    assert eval(repr(schedule), vars(js)) == schedule
+
+
+def test_repr_reads_like_the_constructor():
+    assert repr(js.StepLR(1, 5)) == "StepLR(1.0, step_size=5, gamma=0.1)"
+    assert (
+        repr(js.per_epoch(js.MultiStepLR(0.1, [150, 100]), 391))
+        == "per_epoch(MultiStepLR(0.1, milestones=(100, 150), gamma=0.1), steps_per_epoch=391)"
+    )
+
+
+@every_schedule
+def test_copies_are_equal_and_hash_alike(schedule):
+    schedule(3)  # whatever a call caches is no part of the value
+    copies = [
+        copy.copy(schedule),
+        copy.deepcopy(schedule),
+        pickle.loads(pickle.dumps(schedule)),
+        dataclasses.replace(schedule),
+        jax.tree.unflatten(jax.tree.structure(schedule), jax.tree.leaves(schedule)),
+    ]
+    for other in copies:
+        assert other == schedule
+        assert hash(other) == hash(schedule)
+        assert other(7) == schedule(7)
+        assert pickle.dumps(other) == pickle.dumps(schedule)
+
+
+def test_schedules_that_differ_are_not_equal():
+    assert len(set(SCHEDULES)) == len(SCHEDULES)
+    assert js.StepLR(0.1, 5) != js.StepLR(0.1, 5, gamma=0.2)
+    assert js.MultiStepLR(0.1, [1, 2]) == js.MultiStepLR(0.1, [2, 1])
+    assert js.MultiStepLR(0.1, [1, 2]) != js.MultiStepLR(0.1, [1, 2, 2])
+
+
+def test_real_arguments_are_stored_as_float_and_counts_as_int():
+    schedule = js.StepLR(1, np.uint8(3), gamma=np.float32(0.5))
+    stored = (schedule.base_lr, schedule.step_size, schedule.gamma)
+    assert [(type(v), v) for v in stored] == [(float, 1.0), (int, 3), (float, 0.5)]
+    for milestones in ((30, 80), [80, 30], range(30, 81, 50), iter([30, 80]), np.array([30, 80])):
+        assert js.MultiStepLR(0.1, milestones).milestones == (30, 80)
+
+
+def test_a_schedule_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        js.StepLR(0.1, 5).gamma = 0.5  # type: ignore[misc]
+
+
+def test_a_schedule_class_is_final():
+    with pytest.raises(TypeError, match="StepLR is final"):
+        type("Mine", (js.StepLR,), {})
+
+
+def test_optax_does_not_take_a_schedule_for_a_stateful_one():
+    for schedule in SCHEDULES + OF_FUNCTIONS:
+        assert not isinstance(schedule, optax.schedules.StatefulSchedule)
+
+
+def count_traces(monkeypatch):
+    traces, value = [], js.StepLR._value
+    monkeypatch.setattr(
+        js.StepLR, "_value", lambda self, *args: traces.append(self) or value(self, *args)
+    )
+    return traces
+
+
+def test_equal_schedules_share_one_compiled_program(monkeypatch):
+    traces = count_traces(monkeypatch)
+    one, two = jax.jit(js.StepLR(0.7, 11)), jax.jit(js.StepLR(0.7, 11))
+    assert one(12) == two(12) == np.float32(0.7 * 0.1)
+    assert len(traces) == 1
+
+
+def test_new_numbers_in_a_schedule_argument_retrace_nothing(monkeypatch):
+    traces = count_traces(monkeypatch)
+    call = jax.jit(lambda schedule, count: schedule(count))
+    values = [call(js.StepLR(lr, size), 8) for lr, size in ((0.1, 5), (0.2, 7), (0.3, 2))]
+    assert len(traces) == 1
+    np.testing.assert_allclose(values, [0.1 * 0.1, 0.2 * 0.1, 0.3 * 0.1**4], rtol=2e-7)
+
+
+def test_key_paths_name_the_arguments():
+    schedule = js.per_epoch(js.StepLR(0.1, 2), 3)
+    paths = [jax.tree_util.keystr(p) for p, _ in jax.tree.leaves_with_path(schedule)]
+    assert paths == [
+        ".schedule.base_lr", ".schedule.step_size", ".schedule.gamma", ".steps_per_epoch"
+    ]  # fmt: skip
+
+
+def test_holding_arrays_a_python_count_answers_as_a_jax_count():
+    for schedule in (
+        js.StepLR(jnp.float32(0.5), 5, gamma=0.5),
+        js.MultiStepLR(0.5, jnp.array([5]), gamma=0.5),
+        js.MultiStepLR(0.5, (jnp.int32(5),), gamma=jnp.float32(0.5)),
+        js.per_epoch(js.StepLR(0.5, 1, gamma=0.5), jnp.int32(5)),
+        js.per_epoch(js.StepLR(0.5, 1, gamma=0.5), jnp.array([5, 7])),
+        js.StepLR(np.float64(0.5), np.array(5), gamma=0.5),
+    ):
+        for count, expected in ((4, 0.5), (5, 0.25)):
+            for value in (schedule(count), schedule(np.int64(count)), schedule(jnp.int32(count))):
+                assert isinstance(value, jax.Array)
+                assert (value.shape, value.dtype) == ((), jnp.float32)
+                assert value == expected
+        np.testing.assert_array_equal(schedule(np.array([4, 5])), [0.5, 0.25])
+
+
+def test_host_calls_start_no_jax_backend():
+    program = """
+import jax, numpy as np, jaxsched as js
+cosine = js.smooth_epochs(js.CosineAnnealingLR(0.1, 5), 3)
+for s in (js.StepLR(0.1, 5), js.per_epoch(js.MultiStepLR(0.1, [5]), [5, 2]), cosine):
+    s(7), s(np.arange(9))
+assert not jax._src.xla_bridge._backends
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_importing_imports_no_extra():
+    program = """
+import sys, jaxsched
+extras = {"flax", "matplotlib", "orbax", "sklearn", "tqdm", "torch", "pytest"} & set(sys.modules)
+assert not extras, extras
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,113 @@
+"""get_last_lr: what the last update used, wherever optax and flax keep it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import jaxsched as js
+
+SCHEDULE = js.StepLR(0.5, 2, gamma=0.5)
+PARAMS = {"a": jnp.zeros(2), "b": jnp.zeros(3)}
+GRADS = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def injected(schedule=SCHEDULE):
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+
+
+def partitioned():
+    groups = {"head": injected(), "backbone": injected(js.StepLR(0.25, 3, gamma=0.5))}
+    return optax.partition(groups, {"a": "head", "b": "backbone"})
+
+
+def after(tx, n):
+    state = tx.init(PARAMS)
+    for _ in range(n):
+        _, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+    return state
+
+
+def test_it_is_the_lr_that_the_last_update_used():
+    # Before any update: what the first one will use.
+    got = [js.get_last_lr(after(injected(), n)) for n in range(6)]
+    assert got == [[0.5], [0.5], [0.5], [0.25], [0.25], [0.125]]
+    assert all(type(lr) is float for (lr,) in got)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tx: optax.chain(optax.clip_by_global_norm(1.0), optax.chain(tx, optax.identity())),
+        lambda tx: optax.apply_if_finite(tx, 3),
+        lambda tx: optax.masked(tx, {"a": True, "b": False}),
+        lambda tx: optax.inject_hyperparams(lambda scale: optax.chain(optax.scale(scale), tx))(2.0),
+        lambda tx: optax.contrib.schedule_free(tx, learning_rate=0.1),
+    ],
+)
+def test_through_wrappers(wrap):
+    with jax.numpy_dtype_promotion("standard"):
+        assert js.get_last_lr(after(wrap(injected()), 3)) == [0.25]
+
+
+def test_through_multisteps_it_follows_the_updates():
+    tx = optax.MultiSteps(injected(), every_k_schedule=3)
+    with jax.numpy_dtype_promotion("standard"):
+        assert js.get_last_lr(after(tx, 8)) == [0.5]
+        assert js.get_last_lr(after(tx, 9)) == [0.25]
+
+
+def test_partition_gives_one_lr_a_group_labels_sorted():
+    assert js.get_last_lr(after(partitioned(), 3)) == [0.25, 0.25]
+    assert js.get_last_lr(after(partitioned(), 6)) == [0.125, 0.125]
+    assert js.get_last_lr(after(partitioned(), 5)) == [0.125, 0.125]
+    assert js.get_last_lr(after(partitioned(), 1)) == [0.25, 0.5]
+
+
+def test_a_train_state():
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=injected())
+    for _ in range(3):
+        state = state.apply_gradients(grads=GRADS)
+    assert js.get_last_lr(state) == js.get_last_lr(state.opt_state) == [0.25]
+
+
+def test_an_nnx_optimizer():
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, injected(), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
+        return js.get_last_lr(optimizer)
+
+    for expected in (0.5, 0.5, 0.25):
+        (inside,) = step(model, optimizer)
+        assert inside == expected
+        assert js.get_last_lr(optimizer) == js.get_last_lr(optimizer.opt_state) == [expected]
+
+
+def test_under_jit_and_for_vmapped_states_it_gives_arrays():
+    (lr,) = jax.jit(js.get_last_lr)(after(injected(), 3))
+    assert isinstance(lr, jax.Array)
+    assert lr == 0.25
+    states = jax.vmap(lambda lr: injected(js.StepLR(lr, 2)).init(PARAMS))(jnp.array([0.5, 0.25]))
+    (lrs,) = js.get_last_lr(states)
+    np.testing.assert_array_equal(lrs, [0.5, 0.25])
+
+
+@pytest.mark.parametrize("state", [optax.sgd(0.1).init(PARAMS), (), {}, None], ids=repr)
+def test_where_nothing_was_injected_it_says_what_to_do(state):
+    with pytest.raises(ValueError, match="wrap the optimizer in optax.inject_hyperparams"):
+        js.get_last_lr(state)
+
+
+def test_hyperparameters_of_other_names_are_listed():
+    tx = optax.chain(
+        optax.inject_hyperparams(optax.scale)(step_size=SCHEDULE),
+        optax.inject_hyperparams(optax.trace)(decay=0.9),
+    )
+    with pytest.raises(ValueError, match='"learning_rate"; found: decay, step_size'):
+        js.get_last_lr(tx.init(PARAMS))

@@ -1,0 +1,165 @@
+"""Schedules inside every JAX transformation; traced arguments; what the program looks like."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh, PartitionSpec as P
+
+import jaxsched as js
+
+SCHEDULES = [
+    js.StepLR(0.1, 3),
+    js.MultiStepLR(0.1, [2, 5, 5]),
+    js.ConstantLR(0.1),
+    js.LinearLR(0.1),
+    js.ExponentialLR(0.1, 0.9),
+    js.PolynomialLR(0.1, power=1.5),
+    js.CosineAnnealingLR(0.1, 4),
+    js.CosineAnnealingWarmRestarts(0.1, 2, 2),
+    js.SWALR(0.1, 0.01, 5),
+    js.CyclicLR(0.1, 0.3, 2, 3, "exp_range", 0.9),
+    js.OneCycleLR(0.1, 9),
+    js.LambdaLR(0.1, lambda count: 0.9 ** (count / 1)),
+    js.MultiplicativeLR(0.1, lambda count: 0.9, horizon=6),
+    js.RecordedLR([0.1, 0.3, 0.2]),
+    js.SequentialLR([js.LinearLR(0.1), js.per_epoch(js.StepLR(0.1, 1), 2)], [4]),
+    js.ChainedScheduler([js.LinearLR(0.1), js.clamp(js.StepLR(0.1, 2), 4)]),
+    js.per_epoch(js.StepLR(0.1, 1), [3, 1, 2]),
+    js.smooth_epochs(js.CosineAnnealingLR(0.1, 4), 3),
+]
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+COUNTS = np.arange(12)
+
+
+def float32(schedule, counts=COUNTS):
+    return schedule(counts).astype(np.float32)
+
+
+@every_schedule
+def test_control_flow(schedule):
+    expected = float32(schedule)
+    for n in (0, 7):
+        count = jnp.int32(n)
+        conditional = jax.lax.cond(count < 99, schedule, lambda c: jnp.float32(9), count)
+        chosen = jax.lax.switch(1, [lambda c: jnp.float32(9), schedule], count)
+        for value in (conditional, chosen, jax.checkpoint(schedule)(count)):
+            np.testing.assert_array_max_ulp(np.asarray(value), expected[n])
+    total = jax.lax.fori_loop(0, 12, lambda c, sum: sum + schedule(c), jnp.float32(0))
+    np.testing.assert_allclose(total, expected.sum(), rtol=1e-6)
+    last = jax.lax.while_loop(lambda x: x[0] < 12, lambda x: (x[0] + 1, schedule(x[0])), (0, 0.0))
+    np.testing.assert_array_max_ulp(np.asarray(last[1]), expected[-1])
+    mapped = jax.lax.map(schedule, jnp.asarray(COUNTS))
+    np.testing.assert_array_max_ulp(np.asarray(mapped), expected)
+
+
+@every_schedule
+def test_shard_map(schedule):
+    mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+    sharded = jax.shard_map(schedule, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    got = jax.jit(sharded)(jnp.asarray(COUNTS))
+    np.testing.assert_array_max_ulp(np.asarray(got), float32(schedule))
+
+
+@every_schedule
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm", "tpu"])
+def test_export(schedule, platform):
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    exported = jax.export.export(jax.jit(schedule), platforms=[platform])(count)
+    text = exported.mlir_module()
+    assert "custom_call" not in text
+    assert "while" not in text
+    if platform == "cpu" == jax.default_backend():
+        got = np.asarray(exported.call(jnp.int32(7)))
+        np.testing.assert_array_max_ulp(got, float32(schedule)[7])
+
+
+def test_gradients_reach_base_lr_and_gamma():
+    def lr(base_lr, gamma, count):
+        return js.StepLR(base_lr, 2, gamma)(count)
+
+    for count, (to_base, to_gamma) in {0: (1, 0), 2: (0.5, 0.1), 6: (0.125, 0.075)}.items():
+        got = jax.grad(lr, (0, 1))(jnp.float32(0.1), jnp.float32(0.5), jnp.int32(count))
+        np.testing.assert_allclose(got, (to_base, to_gamma), rtol=1e-6)
+    got = jax.grad(lambda b: js.MultiStepLR(b, [2, 4], 0.5)(jnp.int32(3)))(0.1)
+    assert got == 0.5
+
+
+def test_gradients_are_finite_at_gamma_0_and_1():
+    for gamma in (0.0, 1.0):
+        for count in (0, 2, 2**31 - 1):
+            got = jax.grad(lambda g, c: js.StepLR(0.1, 2, g)(c))(gamma, jnp.int32(count))
+            assert np.isfinite(got)
+
+
+def test_vmap_sweeps_learning_rates_factors_sizes_and_milestones():
+    rates, gammas, sizes = [0.1, 0.2, 0.3], [0.1, 0.0, 1.0], [1, 3, 5]
+    build = jax.vmap(js.StepLR, in_axes=(0, 0, 0))
+    swept = jax.jit(jax.vmap(lambda s: s(COUNTS)))(build(*map(jnp.array, (rates, sizes, gammas))))
+    expected = [float32(js.StepLR(*args)) for args in zip(rates, sizes, gammas, strict=True)]
+    np.testing.assert_allclose(swept, expected, rtol=2e-6)
+
+    milestones = [[3, 5], [5, 3], [0, 100], [4, 4]]
+    swept = jax.vmap(lambda m: js.MultiStepLR(0.1, m)(COUNTS))(jnp.array(milestones))
+    np.testing.assert_array_equal(swept, [float32(js.MultiStepLR(0.1, m)) for m in milestones])
+
+    swept = jax.vmap(lambda n: js.per_epoch(js.StepLR(0.1, 2), n)(COUNTS))(jnp.array(sizes))
+    expected = [float32(js.per_epoch(js.StepLR(0.1, 2), n)) for n in sizes]
+    np.testing.assert_array_equal(swept, expected)
+
+
+def test_traced_arguments_give_what_numbers_give_to_the_last_bit_but_one():
+    @functools.partial(jax.jit, static_argnums=0)
+    def call(cls, args, counts):
+        return cls(*args)(counts)
+
+    counts = jnp.arange(40)
+    for cls, args in [
+        (js.StepLR, (0.1, 5, 0.3)),
+        (js.StepLR, (0.1, 5, 0.0)),
+        (js.StepLR, (0.0, 1, 1e30)),
+        (js.MultiStepLR, (0.1, (7, 3, 3, 30), 0.3)),
+        (js.MultiStepLR, (0.1, (), 0.3)),
+    ]:
+        expected = cls(*args)(np.arange(40))
+        with np.errstate(over="ignore"):
+            np.testing.assert_allclose(
+                call(cls, args, counts), expected.astype(np.float32), rtol=2e-6
+            )
+
+
+def test_a_milestone_sweep_needs_no_sorting_by_the_user():
+    for milestones in (
+        jnp.array([150, 100]),
+        (jnp.int32(150), jnp.int32(100)),
+        (150, jnp.int32(100)),
+    ):
+        got = jax.jit(lambda c: js.MultiStepLR(0.5, milestones, 0.5)(c))(jnp.array([99, 100, 150]))
+        np.testing.assert_array_equal(got, [0.5, 0.25, 0.125])
+
+
+def optimized(function):
+    return jax.jit(function).lower(jnp.int32(0)).compile().as_text()
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 64, 512])
+def test_the_program_has_no_loop_and_no_callback(number):
+    schedule = js.per_epoch(js.MultiStepLR(0.1, range(number), 0.99), 391)
+    for text in (jax.jit(schedule).lower(jnp.int32(0)).as_text(), optimized(schedule)):
+        assert "while" not in text
+        assert "custom" not in text
+
+
+def test_the_program_grows_with_the_logarithm_of_the_milestones():
+    two, many = (len(optimized(js.MultiStepLR(0.1, range(n), 0.99)).split(" = ")) for n in (2, 512))
+    assert many < 9 * two  # 9 rounds of the search for 2
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_precision_inside_does_not_leak_out(x64):
+    with jax.enable_x64(x64):
+        jax.jit(js.StepLR(0.1, 3))(jnp.int32(5))
+        js.MultiStepLR(0.1, [3])(jnp.int32(5))
+        assert jnp.result_type(float) == (jnp.float64 if x64 else jnp.float32)

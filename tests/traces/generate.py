@@ -1,0 +1,94 @@
+"""Runs torch on the table of cases and stores what it gave.
+
+    python tests/traces/generate.py           rewrites the JSON files in this folder
+    python tests/traces/generate.py --check   compares to them, to the last bit, and writes nothing
+
+Tests compare the same through `make`.
+"""
+
+import argparse
+import json
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script, too
+from traces import FOLDER
+from traces.cases import CASES, Case, construct
+
+
+def trace(class_name: str, case: Case) -> dict[str, list[float]]:
+    """lr and momentum after the scheduler's construction, and after each of its steps."""
+    base_lr = next(_find("base_lr", case.kwargs), 0.1)  # OneCycleLR has none, and sets its own
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr, momentum=0.9)
+
+    def make(name, kwargs):
+        if name != "CyclicLR":  # the rest take base_lr from the optimizer
+            kwargs.pop("base_lr", None)
+        kwargs.pop("horizon", None)  # jaxsched's own
+        if name == "ChainedScheduler":
+            return torch.optim.lr_scheduler.ChainedScheduler(**kwargs)
+        room = torch.optim.swa_utils if name == "SWALR" else torch.optim.lr_scheduler
+        return getattr(room, name)(optimizer, **kwargs)
+
+    scheduler = construct(make, class_name, case.kwargs)
+    group = optimizer.param_groups[0]
+    values = {"lr": [group["lr"]], "momentum": [group["momentum"]]}
+    optimizer.step()  # changes nothing without a gradient, but torch warns if it is left out
+    for _ in range(case.counts - 1):
+        scheduler.step()
+        values["lr"].append(group["lr"])
+        values["momentum"].append(group["momentum"])
+    if class_name not in ("CyclicLR", "OneCycleLR"):
+        del values["momentum"]
+    return values
+
+
+def make(class_name: str) -> dict:
+    """What the JSON file of a class should hold."""
+    cases = []
+    for case in CASES[class_name]:
+        runs = {key: _runs(values) for key, values in trace(class_name, case).items()}
+        cases.append({"name": case.name, "kwargs": case.kwargs, **runs})
+    return {"torch": torch.__version__.split("+")[0], "class": class_name, "cases": cases}
+
+
+def _runs(values: list[float]) -> list[list]:
+    return [[text, len([*run])] for text, run in groupby(float(v).hex() for v in values)]
+
+
+def _find(key: str, kwargs: dict):
+    """The argument's values, among the members' as well."""
+    if key in kwargs:
+        yield kwargs[key]
+    for _, member in kwargs.get("schedulers", []):
+        yield from _find(key, member)
+
+
+def to_text(made: dict) -> str:
+    """JSON with one line a case."""
+    cases = ",\n".join(json.dumps(case) for case in made["cases"])
+    head = json.dumps({**made, "cases": []})
+    return f"{head.removesuffix(']}')}\n{cases}\n]}}\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    check = parser.parse_args().check
+    different = 0
+    for class_name in CASES:
+        file = FOLDER / f"{class_name}.json"
+        text = to_text(make(class_name))
+        if not check:
+            file.write_text(text)
+        elif not file.exists() or file.read_text() != text:
+            print(f"{file.name} is not what torch {torch.__version__} gives")
+            different += 1
+    return min(different, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
