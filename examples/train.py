@@ -1,0 +1,226 @@
+"""Trains a small convolutional network on handwritten digits, lowering the lr in steps.
+
+    python examples/train.py
+    python examples/train.py --schedule step --step-size 10 --gamma 0.2 --out runs/step
+
+What torch writes as `SGD`, `MultiStepLR` and one `scheduler.step()` an epoch is here one value,
+`js.per_epoch(js.MultiStepLR(...), updates)`, given to optax in place of a number.
+
+The digits come with scikit-learn (1,797 images of 8 x 8 pixels): nothing is downloaded. The same
+program runs on one device, on many and on many hosts; every batch is split over all devices.
+"""
+
+import argparse
+import csv
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from tqdm import tqdm
+
+import jaxsched as js
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.conv1 = nnx.Conv(1, 32, kernel_size=(3, 3), rngs=rngs)
+        self.conv2 = nnx.Conv(32, 64, kernel_size=(3, 3), rngs=rngs)
+        self.linear = nnx.Linear(2 * 2 * 64, 10, rngs=rngs)
+
+    def __call__(self, images):  # (batch, 8, 8, 1) -> (batch, 10)
+        x = nnx.max_pool(nnx.relu(self.conv1(images)), (2, 2), strides=(2, 2))
+        x = nnx.max_pool(nnx.relu(self.conv2(x)), (2, 2), strides=(2, 2))
+        return self.linear(x.reshape(len(x), -1))
+
+
+def loss_and_accuracy(model, images, labels):
+    logits = model(images)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+    return loss, (logits.argmax(-1) == labels).mean()
+
+
+@nnx.jit(donate_argnames=("model", "optimizer"))
+def train_step(model, optimizer, images, labels):
+    grad = nnx.value_and_grad(loss_and_accuracy, has_aux=True)
+    (loss, _), grads = grad(model, images, labels)
+    optimizer.update(model, grads)
+    return loss
+
+
+eval_step = nnx.jit(loss_and_accuracy)
+
+
+def load_data():
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8, 1).astype(np.float32) / 16
+    labels = labels.astype(np.int32)
+    return train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
+
+
+def to_devices(arrays, sharding):
+    # Each host is asked only for the rows that its own devices hold.
+    return [jax.make_array_from_callback(a.shape, sharding, a.__getitem__) for a in arrays]
+
+
+def make_schedule(args):
+    """The lr by epochs, which count from 0."""
+    if args.schedule == "multistep":
+        return js.MultiStepLR(args.lr, args.milestones, args.gamma)
+    if args.schedule == "step":
+        return js.StepLR(args.lr, args.step_size, args.gamma)
+    return js.MultiStepLR(args.lr, milestones=[])  # constant
+
+
+def main():
+    parser = make_parser()
+    args = parser.parse_args()
+    if args.distributed:
+        jax.distributed.initialize()  # before anything else asks JAX for its devices
+    is_main = jax.process_index() == 0
+    mesh = Mesh(jax.devices(), ("data",))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    replicated = NamedSharding(mesh, PartitionSpec())
+
+    train_images, test_images, train_labels, test_labels = load_data()
+    test_set = to_devices([test_images, test_labels], replicated)
+    if args.batch_size > len(train_labels):
+        parser.error(f"argument --batch-size: there are {len(train_labels)} training images")
+    if args.batch_size % mesh.size:
+        parser.error(f"argument --batch-size: must be a multiple of the {mesh.size} devices")
+    updates = js.steps_per_epoch(len(train_labels), args.batch_size, drop_last=True)
+    schedule = make_schedule(args)
+
+    @nnx.jit(out_shardings=replicated)
+    def create():
+        model = Net(nnx.Rngs(args.seed))
+        # inject_hyperparams keeps the lr in the optimizer's state, where it can be read.
+        sgd = optax.inject_hyperparams(optax.sgd)(
+            learning_rate=js.per_epoch(schedule, updates), momentum=args.momentum
+        )
+        # As in torch, the weight decay goes through the momentum.
+        tx = optax.chain(optax.add_decayed_weights(args.weight_decay), sgd)
+        return model, nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    model, optimizer = create()
+
+    if is_main:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "metrics.csv").unlink(missing_ok=True)
+    rows = []
+    bar = tqdm(total=args.epochs * updates, unit=" updates", disable=not is_main)
+    for epoch in range(args.epochs):
+        # Seeded by the epoch, so that a resumed run sees the batches it would have seen.
+        order = np.random.default_rng([args.seed, epoch]).permutation(len(train_labels))
+        losses = []
+        for i in range(updates):
+            batch = order[i * args.batch_size : (i + 1) * args.batch_size]
+            images, labels = to_devices([train_images[batch], train_labels[batch]], split)
+            losses.append(train_step(model, optimizer, images, labels))
+            bar.update()
+        test_loss, test_accuracy = eval_step(model, *test_set)
+        (lr,) = js.get_last_lr(optimizer)  # the one that the last update used
+        row = {
+            "epoch": epoch,
+            "lr": np.float32(lr),  # prints as 0.005; a float would as 0.004999999888241291
+            "train_loss": np.mean(jax.device_get(losses)),
+            "test_loss": np.float32(test_loss),
+            "test_accuracy": np.float32(test_accuracy),
+        }
+        rows.append(row)
+        if is_main:
+            append_row(args.out / "metrics.csv", row)
+            bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
+    bar.close()
+    if is_main:
+        plot(rows, args.out / "curves.png", title=str(schedule))
+        print(f"wrote {args.out}/metrics.csv and {args.out}/curves.png")
+
+
+def append_row(path, row):
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row, lineterminator="\n")
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def plot(rows, path, title):
+    _, lr, train_loss, test_loss, accuracy = zip(*(row.values() for row in rows), strict=True)
+    edges = range(len(rows) + 1)  # epoch 0 lies between 0 and 1, and is measured at 1
+    figure = Figure(figsize=(7, 7), layout="constrained")
+    top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=[3, 3, 2])
+    top.set(title=title, ylabel="loss", yscale="log")
+    top.plot(edges[1:], train_loss, label="train", color="tab:gray")
+    top.plot(edges[1:], test_loss, label="test", color="tab:blue")
+    top.legend(frameon=False)
+    middle.set(ylabel="test accuracy")
+    middle.plot(edges[1:], accuracy, color="tab:blue")
+    middle.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    bottom.set(ylabel="learning rate", yscale="log", xlabel="epochs")
+    bottom.margins(y=0.2)
+    bottom.yaxis.set_major_formatter("{x:g}")
+    bottom.stairs(lr, edges, baseline=None, color="tab:red", linewidth=2)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    falls = [i for i in edges[1:-1] if lr[i] != lr[i - 1]]
+    for i in [0, *falls] if len(falls) < 6 else []:
+        bottom.annotate(f"{lr[i]:.3g}", (i, lr[i]), (4, 4), textcoords="offset points")
+    for axes in (top, middle, bottom):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        for i in falls:
+            axes.axvline(i, color="tab:red", alpha=0.6, linewidth=1, linestyle=":")
+    figure.savefig(path, dpi=150)
+
+
+def number(kind, least, below=math.inf):
+    """An argparse type: a number >= `least` and < `below`."""
+
+    def parse(text):
+        value = kind(text)
+        if not least <= value < below:
+            raise argparse.ArgumentTypeError(f"must be >= {least} and < {below}, got {text}")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse says "invalid int value" with it
+    return parse
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        description="Train a small convolutional network on scikit-learn's handwritten digits.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    natural, positive, real = number(int, 0), number(int, 1), number(float, 0)
+
+    add = parser.add_argument_group("learning rate (epochs count from 0)").add_argument
+    kinds = ["multistep", "step", "constant"]
+    add("--schedule", choices=kinds, default="multistep", help="how the lr falls")
+    add("--lr", type=real, default=0.05, help="learning rate of epoch 0")
+    epochs_help = "multistep: epochs at which the lr falls"
+    add("--milestones", type=natural, nargs="*", default=[15, 25], help=epochs_help)
+    add("--step-size", type=positive, default=10, help="step: epochs from one fall to the next")
+    add("--gamma", type=real, default=0.1, help="what each fall multiplies the lr by")
+
+    add = parser.add_argument_group("training").add_argument
+    add("--epochs", type=positive, default=30, help="passes over the training images")
+    add("--batch-size", type=positive, default=64, help="images in one update, over all devices")
+    add("--momentum", type=number(float, 0, 1), default=0.9, help="momentum of SGD")
+    add("--weight-decay", type=real, default=5e-4, help="L2 penalty, as in torch's SGD")
+    add("--seed", type=number(int, 0, 2**32), default=0, help="for initial weights and shuffling")
+
+    add = parser.add_argument_group("run").add_argument
+    add("--out", type=Path, default="runs/digits", help="folder for metrics.csv and curves.png")
+    add("--distributed", action="store_true", help="run as one of many hosts")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
