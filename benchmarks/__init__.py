@@ -1,0 +1,1 @@
+"""jaxsched beside optax, in one run."""
