@@ -16,6 +16,7 @@ from jaxsched._schedule import (
     is_array,
     schedule,
     schedules,
+    shorten,
 )
 
 
@@ -126,20 +127,22 @@ class ChainedScheduler(Schedule):
         for part in self._parts():
             if not part._is_factor:
                 raise ValueError(
-                    f"`schedulers` must each be base_lr times a factor, got {part!r}: torch's "
-                    "result depends on their order. Replay a recorded run with RecordedLR"
+                    f"`schedulers` must each be base_lr times a factor, got {shorten(part)}. What "
+                    "torch makes of others depends on their order: replay its own values with "
+                    "RecordedLR (from_torch is to record them)"
                 )
-        numbers = {base_lr for base_lr in self._base_lrs() if not is_array(base_lr)}
+        numbers = {base_lr for base_lr in self._base_lrs if not is_array(base_lr)}
         if len(numbers) > 1:
             raise ValueError(f"`schedulers` must have one base_lr, got {sorted(numbers)}")
 
     def _value(self, count, ops):
-        value = self._base_lrs()[0]
+        value = self._base_lrs[0]
         for factor in self._factors:
             # Finite, so that 0 times it is 0.
             value = value * ops.minimum(factor._value(count, ops), FLOAT64_MAX)
         return value
 
+    @functools.cached_property
     def _base_lrs(self) -> list[Any]:
         parts = [part for part in self._parts() if hasattr(part, "base_lr")]
         return [part.base_lr for part in parts]  # pyright: ignore[reportAttributeAccessIssue]

@@ -69,8 +69,9 @@ class MultiplicativeLR(Schedule):
     Args:
         base_lr: learning rate at count 0, >= 0.
         lr_lambda: a function of a Python int, the count, that gives its factor.
-        horizon: counts (epochs or updates) for which the products are tabulated, an integer >= 1;
-            the last of them holds afterwards. The table travels with the program, 8 bytes a count.
+        horizon: counts (epochs or updates) for which the products are tabulated, an integer >= 1:
+            with 100, the counts 0 to 99, of which the last holds afterwards. As long as training
+            is right; the table travels with the program, 8 bytes a count.
 
     Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
     shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.

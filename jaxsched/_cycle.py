@@ -120,7 +120,8 @@ class OneCycleLR(Schedule):
     Args:
         max_lr: learning rate at the peak, >= 0.
         total_steps: counts (updates, most often) in all, an integer >= 1.
-        epochs, steps_per_epoch: or both of these, integers >= 1; total_steps is their product.
+        epochs, steps_per_epoch: or both of these, integers >= 1, for their product; `total_steps`
+            comes before them.
         pct_start: part of the counts on the way up, from 0 to 1; need not end at an integer.
         anneal_strategy: "cos" or "linear".
         base_momentum: momentum at the peak, >= 0.

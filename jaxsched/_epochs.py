@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, final
 
-from jaxsched._schedule import Schedule, argument, integer, integers, schedule
+from jaxsched._schedule import Schedule, argument, integer, integers, schedule, shorten
 
 
 def _one_or_more(name: str, value: Any) -> Any:
@@ -74,8 +74,8 @@ def _can_be_smooth(name: str, value: Any) -> Schedule:
     for part in value._parts():
         if not part._is_smooth:
             raise ValueError(
-                f"`{name}` must be smooth between epochs, got {part!r}, which stands still between "
-                "counts: use per_epoch"
+                f"`{name}` must be smooth between epochs, got {shorten(part)}, which stands still "
+                "between counts: use per_epoch"
             )
     return value
 
