@@ -29,4 +29,5 @@ from jaxsched._epochs import (
     smooth_epochs as smooth_epochs,
     steps_per_epoch as steps_per_epoch,
 )
-from jaxsched._state import get_last_lr as get_last_lr
+from jaxsched._plateau import ReduceLROnPlateau as ReduceLROnPlateau
+from jaxsched._state import get_last_lr as get_last_lr, observe as observe

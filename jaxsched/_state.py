@@ -1,20 +1,36 @@
-"""What an optimizer state knows about the learning rate."""
+"""What an optimizer state knows about the learning rate, and what it is told."""
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.core
 import optax
 
+from jaxsched._plateau import PlateauState, tell
+
 _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
+
+
+def _nodes(tree: Any, kinds: Any) -> list[Any]:
+    """Every node of these kinds in `tree`, but for those inside of one."""
+    nodes = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, kinds))
+    return [node for node in nodes if isinstance(node, kinds)]
+
+
+def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
+    """`tree` with fn(node) in the place of each of those."""
+    return jax.tree.map(
+        lambda x: fn(x) if isinstance(x, kinds) else x, tree, is_leaf=lambda x: isinstance(x, kinds)
+    )
 
 
 def _injected(tree: Any) -> list[Any]:
     """Every state of `optax.inject_hyperparams` in `tree`, outer ones before inner ones."""
     found = []
-    for node in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, _INJECTED)):
-        if isinstance(node, _INJECTED):
-            found += [node, *_injected(node.inner_state)]
+    for state in _nodes(tree, _INJECTED):
+        found += [state, *_injected(state.inner_state)]
     return found
 
 
@@ -69,3 +85,56 @@ def _number(leaf: Any) -> Any:
     if isinstance(leaf, jax.core.Tracer) or leaf.ndim > 0:
         return leaf
     return float(leaf)
+
+
+def observe(opt_state: Any, metric: Any) -> Any:
+    """Tells every ReduceLROnPlateau in an optimizer state a metric, once an epoch.
+
+        opt_state = observe(opt_state, val_loss)    jaxsched
+        scheduler.step(val_loss)                    torch
+
+    Args:
+        opt_state: an optax optimizer state with a ReduceLROnPlateau in `optax.inject_hyperparams`,
+            anywhere inside `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the
+            like, or what holds one: a `TrainState`, an `nnx.Optimizer`, any pytree.
+        metric: one real number: a Python, NumPy or JAX scalar of any float or integer dtype.
+
+    Returns:
+        The same with every plateau told, for the next update to use; inside `jit` and outside. An
+        `nnx.Optimizer` is changed in place, under `nnx.jit` too, and returned.
+
+    Raises:
+        ValueError: there is no ReduceLROnPlateau, or `metric` is no scalar.
+        TypeError: `metric` is no real number.
+
+    `get_last_lr` gives what the last update used, so that it shows a cut after the next update;
+    torch's shows it at once.
+
+    >>> import jax.numpy as jnp, optax, jaxsched as js
+    >>> plateau = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
+    >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=plateau)
+    >>> params = grads = jnp.ones(2)
+    >>> state = tx.init(params)
+    >>> for val_loss in (1.0, 2.0, 3.0):
+    ...     updates, state = tx.update(grads, state, params)
+    ...     state = js.observe(state, val_loss)
+    ...     print(js.get_last_lr(state))
+    [0.5]
+    [0.5]
+    [0.25]
+    """
+    found = _nodes(opt_state, PlateauState)
+    if not found:
+        raise ValueError(
+            "`opt_state` holds no ReduceLROnPlateau: put one into optax.inject_hyperparams, as in "
+            "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"
+        )
+    # An nnx.Optimizer keeps its arrays in nnx.Variables; without flax.nnx there are none.
+    variable = getattr(sys.modules.get("flax.nnx"), "Variable", ())
+    if not _nodes(found, variable):
+        return _map(lambda state: tell(state, metric), opt_state, PlateauState)
+    for state in found:
+        told = tell(_map(lambda v: v[...], state, variable), metric)
+        for v, value in zip(_nodes(state, variable), jax.tree.leaves(told), strict=True):
+            v[...] = value
+    return opt_state

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script, too
-from traces import FOLDER
+from traces import FOLDER, plateau
 from traces.cases import CASES, Case, construct
 
 
@@ -48,9 +48,11 @@ def trace(class_name: str, case: Case) -> dict[str, list[float]]:
 
 def make(class_name: str) -> dict:
     """What the JSON file of a class should hold."""
+    listens = class_name == "ReduceLROnPlateau"
     cases = []
-    for case in CASES[class_name]:
-        runs = {key: _runs(values) for key, values in trace(class_name, case).items()}
+    for case in plateau.CASES if listens else CASES[class_name]:
+        values = plateau.trace(case) if listens else trace(class_name, case)
+        runs = {key: _runs(v) for key, v in values.items()}
         cases.append({"name": case.name, "kwargs": case.kwargs, **runs})
     return {"torch": torch.__version__.split("+")[0], "class": class_name, "cases": cases}
 
@@ -79,7 +81,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     check = parser.parse_args().check
     different = 0
-    for class_name in CASES:
+    for class_name in [*CASES, "ReduceLROnPlateau"]:
         file = FOLDER / f"{class_name}.json"
         text = to_text(make(class_name))
         if not check:
