@@ -87,6 +87,6 @@ def test_counts_above_2_to_the_24_are_told_apart():
 def test_no_epoch_length_has_a_late_boundary():
     counts = np.arange(1, 101)
     expected = np.float32(0.5) ** np.stack([counts - 1, counts])
-    for length in range(1000, 3000, 2):
+    for length in range(1000, 3000, 10):
         at = jnp.asarray(np.stack([counts * length - 1, counts * length]))
         np.testing.assert_array_equal(jax.jit(js.StepLR(1.0, length, 0.5))(at), expected)
