@@ -1,10 +1,12 @@
 """Trains a small convolutional network on handwritten digits, lowering the lr in steps.
 
     python examples/train.py
-    python examples/train.py --schedule step --step-size 10 --gamma 0.2 --out runs/step
+    python examples/train.py --schedule plateau --early-stopping 8 --out runs/plateau
+    python examples/train.py --resume
 
 What torch writes as `SGD`, `MultiStepLR` and one `scheduler.step()` an epoch is here one value,
-`js.per_epoch(js.MultiStepLR(...), updates)`, given to optax in place of a number.
+`js.per_epoch(js.MultiStepLR(...), updates)`, given to optax in place of a number. A checkpoint
+holds the model and the optimizer's state, and with it all that a schedule has to remember.
 
 The digits come with scikit-learn (1,797 images of 8 x 8 pixels): nothing is downloaded. The same
 program runs on one device, on many and on many hosts; every batch is split over all devices.
@@ -13,12 +15,16 @@ program runs on one device, on many and on many hosts; every batch is split over
 import argparse
 import csv
 import math
+import shutil
 from pathlib import Path
+from textwrap import fill
 
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 from flax import nnx
+from flax.training.early_stopping import EarlyStopping
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -71,11 +77,13 @@ def to_devices(arrays, sharding):
 
 
 def make_schedule(args):
-    """The lr by epochs, which count from 0."""
+    """The lr by epochs, which count from 0, or by the test loss after each of them."""
     if args.schedule == "multistep":
         return js.MultiStepLR(args.lr, args.milestones, args.gamma)
     if args.schedule == "step":
         return js.StepLR(args.lr, args.step_size, args.gamma)
+    if args.schedule == "plateau":
+        return js.ReduceLROnPlateau(args.lr, factor=args.gamma, patience=args.patience)
     return js.MultiStepLR(args.lr, milestones=[])  # constant
 
 
@@ -97,13 +105,15 @@ def main():
         parser.error(f"argument --batch-size: must be a multiple of the {mesh.size} devices")
     updates = js.steps_per_epoch(len(train_labels), args.batch_size, drop_last=True)
     schedule = make_schedule(args)
+    is_plateau = isinstance(schedule, js.ReduceLROnPlateau)
 
     @nnx.jit(out_shardings=replicated)
     def create():
         model = Net(nnx.Rngs(args.seed))
         # inject_hyperparams keeps the lr in the optimizer's state, where it can be read.
         sgd = optax.inject_hyperparams(optax.sgd)(
-            learning_rate=js.per_epoch(schedule, updates), momentum=args.momentum
+            learning_rate=schedule if is_plateau else js.per_epoch(schedule, updates),
+            momentum=args.momentum,
         )
         # As in torch, the weight decay goes through the momentum.
         tx = optax.chain(optax.add_decayed_weights(args.weight_decay), sgd)
@@ -111,12 +121,26 @@ def main():
 
     model, optimizer = create()
 
-    if is_main:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "metrics.csv").unlink(missing_ok=True)
-    rows = []
-    bar = tqdm(total=args.epochs * updates, unit=" updates", disable=not is_main)
-    for epoch in range(args.epochs):
+    folder = args.out.absolute() / "checkpoints"
+    if is_main and not args.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    keep_last = ocp.CheckpointManagerOptions(max_to_keep=1)
+    checkpoints = ocp.CheckpointManager(folder, options=keep_last)
+    done, rows = checkpoints.latest_step() or 0, []  # epochs, and what they gave
+    early_stopping = EarlyStopping(patience=args.early_stopping)
+    if done:
+        like = ocp.args.StandardRestore(nnx.state((model, optimizer)))
+        nnx.update((model, optimizer), checkpoints.restore(done, args=like))
+        with (args.out / "metrics.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))[:done]
+        for row in rows:
+            early_stopping = early_stopping.update(float(row["test_loss"]))
+
+    total, initial = args.epochs * updates, done * updates
+    bar = tqdm(total=total, initial=initial, unit=" updates", disable=not is_main)
+    for epoch in range(done, args.epochs):
+        if early_stopping.should_stop:
+            break
         # Seeded by the epoch, so that a resumed run sees the batches it would have seen.
         order = np.random.default_rng([args.seed, epoch]).permutation(len(train_labels))
         losses = []
@@ -135,29 +159,37 @@ def main():
             "test_accuracy": np.float32(test_accuracy),
         }
         rows.append(row)
+        early_stopping = early_stopping.update(row["test_loss"])
+        if is_plateau:
+            js.observe(optimizer, row["test_loss"])
         if is_main:
-            append_row(args.out / "metrics.csv", row)
+            write_rows(args.out / "metrics.csv", rows)
             bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
+        state = nnx.state((model, optimizer))
+        checkpoints.save(epoch + 1, args=ocp.args.StandardSave(state))
+    checkpoints.close()
     bar.close()
     if is_main:
         plot(rows, args.out / "curves.png", title=str(schedule))
         print(f"wrote {args.out}/metrics.csv and {args.out}/curves.png")
 
 
-def append_row(path, row):
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        if file.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
+def write_rows(path, rows):
+    partial = path.with_suffix(".partial")  # an interrupted run leaves the old file or the new
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
 
 
 def plot(rows, path, title):
-    _, lr, train_loss, test_loss, accuracy = zip(*(row.values() for row in rows), strict=True)
+    table = np.array([list(row.values()) for row in rows], np.float32)  # text where resumed
+    _, lr, train_loss, test_loss, accuracy = table.T
     edges = range(len(rows) + 1)  # epoch 0 lies between 0 and 1, and is measured at 1
     figure = Figure(figsize=(7, 7), layout="constrained")
     top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=[3, 3, 2])
-    top.set(title=title, ylabel="loss", yscale="log")
+    top.set(title=fill(title, 80), ylabel="loss", yscale="log")
     top.plot(edges[1:], train_loss, label="train", color="tab:gray")
     top.plot(edges[1:], test_loss, label="test", color="tab:blue")
     top.legend(frameon=False)
@@ -201,23 +233,31 @@ def make_parser():
     natural, positive, real = number(int, 0), number(int, 1), number(float, 0)
 
     add = parser.add_argument_group("learning rate (epochs count from 0)").add_argument
-    kinds = ["multistep", "step", "constant"]
+    kinds = ["multistep", "step", "plateau", "constant"]
     add("--schedule", choices=kinds, default="multistep", help="how the lr falls")
     add("--lr", type=real, default=0.05, help="learning rate of epoch 0")
     epochs_help = "multistep: epochs at which the lr falls"
     add("--milestones", type=natural, nargs="*", default=[15, 25], help=epochs_help)
     add("--step-size", type=positive, default=10, help="step: epochs from one fall to the next")
     add("--gamma", type=real, default=0.1, help="what each fall multiplies the lr by")
+    patience_help = (
+        "plateau: epochs in a row without a better test loss, more than these are a fall"
+    )
+    add("--patience", type=natural, default=3, help=patience_help)
 
     add = parser.add_argument_group("training").add_argument
     add("--epochs", type=positive, default=30, help="passes over the training images")
+    early_help = "stop after more than so many epochs in a row without a better test loss"
+    add("--early-stopping", type=natural, default=math.inf, metavar="EPOCHS", help=early_help)
     add("--batch-size", type=positive, default=64, help="images in one update, over all devices")
     add("--momentum", type=number(float, 0, 1), default=0.9, help="momentum of SGD")
     add("--weight-decay", type=real, default=5e-4, help="L2 penalty, as in torch's SGD")
     add("--seed", type=number(int, 0, 2**32), default=0, help="for initial weights and shuffling")
 
     add = parser.add_argument_group("run").add_argument
-    add("--out", type=Path, default="runs/digits", help="folder for metrics.csv and curves.png")
+    out_help = "folder for metrics.csv, curves.png and checkpoints, one for all hosts"
+    add("--out", type=Path, default="runs/digits", help=out_help)
+    add("--resume", action="store_true", help="go on from the last checkpoint there, if any")
     add("--distributed", action="store_true", help="run as one of many hosts")
     return parser
 

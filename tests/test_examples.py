@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-TRAIN = Path(__file__).parent.parent / "examples" / "train.py"
+EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def command(*arguments):
-    return [sys.executable, str(TRAIN), *map(str, arguments)]
+def command(*arguments, program="train.py"):
+    return [sys.executable, str(EXAMPLES / program), *map(str, arguments)]
 
 
 def environment(devices=1):
@@ -22,15 +22,24 @@ def environment(devices=1):
     return os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
 
 
-def run(*arguments, devices=1):
-    env = environment(devices)
-    return subprocess.run(command(*arguments), env=env, capture_output=True, text=True)
+def run(*arguments, devices=1, program="train.py"):
+    env, line = environment(devices), command(*arguments, program=program)
+    return subprocess.run(line, env=env, capture_output=True, text=True)
+
+
+def read_rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def read_metrics(out):
-    with (out / "metrics.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(out / "metrics.csv")
     return {name: np.array([row[name] for row in rows], np.float32) for name in rows[0]}
+
+
+def assert_is_png(path):
+    png = path.read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n") and len(png) > 10_000
 
 
 def train(out, *arguments, devices=1):
@@ -52,9 +61,7 @@ def test_train_writes_metrics_and_curves_and_prints_a_line_an_epoch(tmp_path):
         assert loss[0] > loss[1] > loss[2] > 0
     assert 0.85 < metrics["test_accuracy"][-1] <= 1
 
-    png = (out / "curves.png").read_bytes()
-    assert png.startswith(b"\x89PNG\r\n\x1a\n") and len(png) > 10_000
-
+    assert_is_png(out / "curves.png")
     lines = process.stdout.splitlines()
     assert [line.split()[:4] for line in lines[:3]] == [
         ["epoch", "0", "lr", "0.05"],
@@ -108,11 +115,7 @@ def assert_same_training(actual, expected):
         np.testing.assert_allclose(actual[name], expected[name], rtol=1e-4)
 
 
-@pytest.mark.slow
-def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path):
-    one, two = (train(tmp_path / str(n), "--epochs", 3, devices=n) for n in (1, 2))
-    assert_same_training(two, one)
-
+def two_hosts(*arguments):
     # Two processes of what looks to JAX like a Slurm job. A proxy would be asked for localhost.
     env = {k: v for k, v in environment().items() if not k.lower().endswith("_proxy")}
     env |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost"}
@@ -121,7 +124,7 @@ def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path
     for host in ("0", "1"):
         hosts.append(
             subprocess.Popen(
-                command("--distributed", "--epochs", 3, "--out", tmp_path / f"host{host}"),
+                command("--distributed", *arguments),
                 env=env | {"SLURM_PROCID": host, "SLURM_LOCALID": host},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -134,29 +137,93 @@ def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path
         for host in hosts:
             host.kill()
     assert [host.returncode for host in hosts] == [0, 0], outputs
-    assert_same_training(read_metrics(tmp_path / "host0"), one)
-    assert "epoch 0" in outputs[0][0] and "epoch" not in outputs[1][0]
-    assert not (tmp_path / "host1").exists()
+    return [output for output, _ in outputs]
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_keeps_its_rows(tmp_path):
-    metrics = tmp_path / "metrics.csv"
+def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path):
+    one, two = (train(tmp_path / str(n), "--epochs", 3, devices=n) for n in (1, 2))
+    assert_same_training(two, one)
+
+    outputs = two_hosts("--epochs", 3, "--out", tmp_path / "hosts")
+    assert_same_training(read_metrics(tmp_path / "hosts"), one)
+    assert outputs[0].count("epoch ") == 3 and "epoch" not in outputs[1]
+
+
+# So slow that no epoch is better than the first, whoever adds up its losses.
+PLATEAU = ["--schedule", "plateau", "--patience", 0, "--lr", 1e-7, "--gamma", 0.5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["--milestones", 1, 2, "--gamma", 0.5], [0.05, 0.025, 0.0125, 0.0125]),
+        (PLATEAU, [1e-7, 1e-7, 5e-8, 2.5e-8]),
+    ],
+)
+def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path, arguments, expected):
+    one = train(tmp_path / "one", "--epochs", 4, *arguments)
+    assert one["lr"].tolist() == np.float32(expected).tolist()
+    arguments = ["--out", tmp_path / "many", "--resume", *arguments]
+    for devices in (1, 2):
+        assert run("--epochs", devices, *arguments, devices=devices).returncode == 0
+    outputs = two_hosts("--epochs", 4, *arguments)
+    assert_same_training(read_metrics(tmp_path / "many"), one)
+    assert outputs[0].count("epoch ") == 2 and "epoch" not in outputs[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["--milestones", 2, 4], PLATEAU])
+def test_a_killed_run_keeps_its_rows_and_resumes_to_the_very_same_file(tmp_path, arguments):
+    metrics = tmp_path / "killed" / "metrics.csv"
+    arguments = ["--resume", *arguments, "--out"]  # with nothing there it begins
     process = subprocess.Popen(
-        command("--out", tmp_path, "--epochs", 10_000),
+        command(*arguments, metrics.parent, "--epochs", 10_000),
         env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         limit = time.monotonic() + 120
-        while not metrics.exists() or metrics.read_text().count("\n") < 3:
+        while not metrics.exists() or len(read_rows(metrics)) < 3:
             assert process.poll() is None and time.monotonic() < limit
-            time.sleep(0.1)
+            time.sleep(0.01)
     finally:
         process.kill()
         process.wait()
-    assert read_metrics(tmp_path)["epoch"][:2].tolist() == [0, 1]
+    killed = metrics.read_text()
+    epochs = killed.count("\n") + 2
+    resumed = run(*arguments, metrics.parent, "--epochs", epochs)
+    assert resumed.returncode == 0, resumed.stderr
+    assert 3 <= resumed.stdout.count("epoch ") < epochs  # it did not start anew
+    whole = tmp_path / "whole" / "metrics.csv"
+    train(whole.parent, "--epochs", epochs, *arguments[:-1])
+    assert metrics.read_text() == whole.read_text()
+    assert whole.read_text().startswith(killed)
+    assert_is_png(metrics.with_name("curves.png"))
+
+
+@pytest.mark.slow
+def test_the_plateau_of_train_follows_the_test_loss_as_torchs_does(tmp_path):
+    arguments = ["--patience", 1, "--gamma", 0.5, "--lr", 0.2]
+    metrics = train(tmp_path, "--schedule", "plateau", "--epochs", 12, *arguments)
+    lr, best, bad, expected = 0.2, np.inf, 0, []
+    for loss in metrics["test_loss"]:
+        expected.append(lr)
+        best, bad = (loss, 0) if loss < best * (1 - 1e-4) else (best, bad + 1)
+        if bad > 1:
+            lr, bad = lr * 0.5, 0
+    assert metrics["lr"].tolist() == np.float32(expected).tolist()
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.slow
+def test_early_stopping_counts_epochs_without_a_better_test_loss_across_a_restart(tmp_path):
+    arguments = ["--lr", 0, "--early-stopping", 2]  # nothing is learnt: epoch 0 stays the best
+    assert len(train(tmp_path, "--epochs", 2, *arguments)["epoch"]) == 2
+    for _ in range(2):  # and a stopped run stays so
+        assert len(train(tmp_path, "--epochs", 9, "--resume", *arguments)["epoch"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -183,3 +250,53 @@ def test_train_refuses_nonsense_naming_the_flag(tmp_path, arguments, devices, me
     assert process.returncode == 2
     assert message in process.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_sweep_ranks_its_models_and_prints_the_winner(tmp_path):
+    process = run("--out", tmp_path, "--models", 4, "--epochs", 3, program="sweep.py")
+    assert process.returncode == 0, process.stderr
+    rows = read_rows(tmp_path / "sweep.csv")
+    assert list(rows[0]) == ["lr", "gamma", "milestones", "test_loss", "test_accuracy"]
+    accuracies = [float(row["test_accuracy"]) for row in rows]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert accuracies[0] > 0.8 > accuracies[-1]
+    for name in ("lr", "gamma", "test_loss"):
+        assert len({row[name] for row in rows}) == 4
+    first = rows[0]
+    milestones = ", ".join(first["milestones"].split())
+    winner = f"MultiStepLR({first['lr']}, milestones=({milestones}), gamma={first['gamma']})"
+    assert f"won: {winner}\n" in process.stdout
+    assert_is_png(tmp_path / "sweep.png")
+
+
+@pytest.mark.slow
+def test_sweep_trains_16_models_in_a_minute_and_the_best_reaches_97_percent(tmp_path):
+    begin = time.monotonic()
+    process = run("--out", tmp_path, program="sweep.py")
+    assert process.returncode == 0, process.stderr
+    assert time.monotonic() - begin < 60
+    rows = read_rows(tmp_path / "sweep.csv")
+    assert len(rows) == 16
+    assert float(rows[0]["test_accuracy"]) >= 0.97
+
+
+ALONE = """
+import jax, numpy as np, sweep
+rng, key = np.random.default_rng(0), jax.random.key(0)
+schedules = sweep.draw_schedules(rng, 3, 3)
+images, test_images, labels, test_labels = sweep.load_data()
+batches = rng.permutation(960).reshape(3, 5, 64)
+data = key, batches, (images, labels), (test_images, test_labels)
+stack = lambda schedules: jax.tree.map(lambda *numbers: np.array(numbers), *schedules)
+together = sweep.train(stack(schedules), *data)
+for i, schedule in enumerate(schedules):
+    for got, alone in zip(together, sweep.train(stack([schedule]), *data)):
+        np.testing.assert_allclose(got[i], alone[0], rtol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_each_model_of_a_sweep_trains_as_it_would_alone():
+    line, env = [sys.executable, "-c", ALONE], environment()
+    process = subprocess.run(line, env=env, cwd=EXAMPLES, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
