@@ -166,8 +166,7 @@ def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path, arguments, 
     one = train(tmp_path / "one", "--epochs", 4, *arguments)
     assert one["lr"].tolist() == np.float32(expected).tolist()
     arguments = ["--out", tmp_path / "many", "--resume", *arguments]
-    for devices in (1, 2):
-        assert run("--epochs", devices, *arguments, devices=devices).returncode == 0
+    assert run("--epochs", 2, *arguments, devices=2).returncode == 0
     outputs = two_hosts("--epochs", 4, *arguments)
     assert_same_training(read_metrics(tmp_path / "many"), one)
     assert outputs[0].count("epoch ") == 2 and "epoch" not in outputs[1]

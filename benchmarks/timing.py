@@ -1,0 +1,281 @@
+"""How long it takes, beside something else that is timed in turn with it, in the same process.
+
+A shared machine is now fast and now slow, and both sides of a ratio feel it: so each round times
+the two one right after the other, and the median of the rounds' ratios counts.
+"""
+
+import functools
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxsched as js
+from benchmarks.family import (
+    adapters,
+    family,
+    in_optax,
+    jaxsched,
+    milestones,
+    sequence,
+    torch_scheduler,
+)
+from benchmarks.program import update
+
+ONLY_LATER = {"LambdaLR"}  # in optax a Python function of an int is one, without JAX
+
+
+class Versus(NamedTuple):
+    ratio: float
+    """The median of ours over theirs."""
+    ours: float
+    """Seconds a call, the median; theirs as well."""
+    theirs: float
+
+
+def versus(ours, theirs, rounds=31, burst=0.004, before=lambda: None):
+    """Times two functions in turn, each for `burst` seconds of calls and at least for one.
+
+    `before` runs before each burst, off the clock.
+    """
+    sides = [ours, theirs]
+    numbers = []
+    for function in sides:
+        before()
+        function()  # compiles
+        before()
+        numbers.append(max(1, round(burst / _burst(function, 1))))
+    times = [[], []]
+    for i in range(rounds):
+        for side in (0, 1) if i % 2 else (1, 0):
+            before()
+            times[side].append(_burst(sides[side], numbers[side]))
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    return Versus(ratio, *map(statistics.median, times))
+
+
+def _burst(function, number):
+    """Seconds a call, over that many."""
+    result = None
+    start = time.perf_counter()
+    for _ in range(number):
+        result = function()
+    jax.block_until_ready(result)
+    return (time.perf_counter() - start) / number
+
+
+def once(ours, theirs, rounds=5, before=jax.clear_caches):
+    """For what takes long and has to be done anew each time: compilation, with no cache."""
+    return versus(ours, theirs, rounds, burst=0, before=before)
+
+
+def call(schedule, *arguments):
+    return functools.partial(jax.jit(schedule), *arguments)
+
+
+def nothing(count):
+    return count.astype(jnp.float32)
+
+
+def jitted():
+    """A jitted call with a scalar count, over one that does nothing."""
+    schedules = {k: jaxsched(*d) for k, d in family(1000).items()} | adapters()
+    count = jnp.int32(400)
+    found = {
+        name: versus(call(schedule, count), call(nothing, count), 101, 0.002)
+        for name, schedule in schedules.items()
+    }
+    plateau = js.ReduceLROnPlateau(0.1)
+    state = plateau.init()
+    found["ReduceLROnPlateau"] = versus(
+        call(plateau, state), call(lambda state: nothing(state.cuts), state), 101, 0.002
+    )
+    return found
+
+
+def host_over_torch():
+    """999 calls with a Python int, over as many of `scheduler.step()`."""
+    found = {}
+    for name, description in family(1000).items():
+        schedule, fresh = jaxsched(*description), []
+
+        def ours(schedule=schedule):
+            for n in range(1, 1000):
+                schedule(n)
+
+        def theirs(fresh=fresh):
+            for _ in range(1, 1000):
+                fresh[0].step()
+
+        def before(fresh=fresh, description=description):
+            fresh[:] = [torch_scheduler(*description)]
+
+        found[name] = _each(versus(ours, theirs, 15, 0, before), 999)
+    return found
+
+
+def _each(v, calls):
+    return Versus(v.ratio, v.ours / calls, v.theirs / calls)
+
+
+def host_over_optax():
+    """A call with a Python int, over optax's nearest with the same."""
+    found = {}
+    for name, description in family(1000).items():
+        theirs = in_optax(*description)
+        if theirs and name not in ONLY_LATER:
+            rounds = 5 if "512" in name else 15
+            found[name] = versus(
+                functools.partial(jaxsched(*description), 400),
+                functools.partial(theirs, 400),
+                rounds,
+            )
+    return found
+
+
+def million():
+    """A million counts under vmap, over optax's float32."""
+    counts = jnp.arange(10**6)
+    found = {}
+    for name, description in family(10**6).items():
+        if theirs := in_optax(*description):
+            ours, theirs = (jax.vmap(s) for s in (jaxsched(*description), theirs))
+            found[name] = versus(
+                call(ours, counts), call(theirs, counts), 5 if "512" in name else 15, 0.02
+            )
+    return found
+
+
+def _compile(schedule):
+    return lambda: jax.jit(schedule).lower(np.int32(0)).compile()
+
+
+def compile_milestones():
+    """Trace, lower and compile 512 milestones, over 2: jaxsched and optax."""
+    large, small = milestones(512), milestones(2)
+    return (
+        once(_compile(jaxsched(*large)), _compile(jaxsched(*small))),
+        once(_compile(in_optax(*large)), _compile(in_optax(*small)), rounds=2),
+    )
+
+
+def compile_sequence():
+    """The same for SequentialLR, 16 members over 2."""
+    large, small = sequence(16), sequence(2)
+    return (
+        once(_compile(jaxsched(*large)), _compile(jaxsched(*small))),
+        once(_compile(in_optax(*large)), _compile(in_optax(*small))),
+    )
+
+
+def compile_nothing():
+    """Seconds to trace, lower and compile the program that does nothing."""
+    return once(_compile(nothing), _compile(nothing)).ours
+
+
+def _repeated_update(lr):
+    """Calls of a jitted update of a million parameters, one after another."""
+    sgd, (*carry, grads) = update(lr, size=1000)
+    step = jax.jit(sgd, donate_argnums=(0, 1))
+
+    def run():
+        carry[:] = step(*carry, grads)
+        return carry[0]["w"]
+
+    return run
+
+
+def updates():
+    """An update with a schedule, over one with a constant learning rate.
+
+    "nothing" is constant over constant: what the clock makes of no difference at all.
+    """
+    names = ["StepLR", "MultiStepLR, 64 milestones", "PolynomialLR", "CosineAnnealingLR"]
+    names += ["CosineAnnealingWarmRestarts", "OneCycleLR", "SequentialLR"]
+    schedules = {name: jaxsched(*family(1000)[name]) for name in names}
+    # Single updates in turn: in longer bursts each side has its own luck with the memory.
+    return {
+        name: versus(_repeated_update(lr), _repeated_update(0.1), 801, 0)
+        for name, lr in {**schedules, "nothing": 0.1}.items()
+    }
+
+
+def sweep():
+    """16 learning rates in one vmapped program, over a program for each: compiled and run."""
+    x = jax.random.normal(jax.random.key(0), (64, 8))
+    y = x @ jnp.arange(8.0)
+    rates = np.geomspace(1e-3, 1e-1, 16).tolist()
+
+    def train(base_lr):
+        tx = optax.sgd(js.StepLR(base_lr, 50))
+
+        def step(carry, _):
+            params, state = carry
+            grads = jax.grad(lambda p: jnp.mean((x @ p - y) ** 2))(params)
+            updates, state = tx.update(grads, state)
+            return (optax.apply_updates(params, updates), state), None
+
+        params = jnp.zeros(8)
+        return jax.lax.scan(step, (params, tx.init(params)), length=200)[0][0]
+
+    return once(
+        lambda: jax.jit(jax.vmap(train))(jnp.array(rates)),
+        lambda: [jax.jit(functools.partial(train, rate))().block_until_ready() for rate in rates],
+        rounds=3,
+    )
+
+
+def curve(updates=225_000):
+    """All learning rates of 90 epochs of ImageNet, over torch stepping through them."""
+    found = {}
+    for name in ("StepLR", "CosineAnnealingLR"):
+        description = family(updates)[name]
+
+        def theirs(description=description):
+            scheduler, lrs = torch_scheduler(*description), []
+            for _ in range(updates):
+                lrs += scheduler.get_last_lr()
+                scheduler.step()
+            return np.array(lrs)
+
+        ours = functools.partial(jaxsched(*description), np.arange(updates))
+        np.testing.assert_allclose(ours(), theirs(), rtol=1e-9, atol=1e-12)
+        found[name] = versus(ours, theirs, 3, 0)
+    return found
+
+
+def imports(rounds=7):
+    """Seconds of `import jaxsched` after `import optax`; without the collector; 1,000 lists."""
+    program = (
+        "import gc, time; before = time.perf_counter(); import optax; {}; "
+        "start = time.perf_counter(); {}; end = time.perf_counter(); "
+        "print(end - start, start - before)"
+    )
+    ways = {
+        "import": program.format("0", "import jaxsched"),
+        "without the collector": program.format("gc.disable()", "import jaxsched"),
+        "nothing": program.format("0", "lists = [[] for _ in range(1000)]"),
+    }
+    path = os.pathsep.join(filter(None, sys.path))
+    times = {way: [] for way in [*ways, "optax"]}
+    for _, (way, code) in itertools.product(range(rounds), ways.items()):
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(
+            command,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, optax_seconds = map(float, ran.stdout.split())
+        times[way].append(seconds)
+        times["optax"].append(optax_seconds)
+    return {way: statistics.median(t) for way, t in times.items()}
