@@ -1,9 +1,9 @@
 """jaxsched beside optax, torch and braintools: a ratio a row, with its goal.
 
-    python -m benchmarks            all rows, some minutes; also writes benchmarks/RESULTS.md
-    python -m benchmarks --short    what needs no clock, about a minute; fails if a goal is missed
+    python -m benchmarks            all rows, ten minutes; also writes benchmarks/RESULTS.md
+    python -m benchmarks --short    the rows that need no clock; fails if one misses its goal
 
-torch and braintools are measured where they are installed.
+torch and braintools are measured where they are installed. All of it runs on the CPU.
 """
 
 import argparse
@@ -12,172 +12,100 @@ import platform
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from benchmarks import accuracy, program, timing
 from benchmarks.family import VERSIONS, torch
+from benchmarks.table import Row, at_most, markdown, missed, seconds, table, with_small
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
-MANY = ["MultiStepLR, 64 milestones", "MultiStepLR, 512 milestones"]
-FAST_IN_TORCH = ["StepLR", "MultiStepLR"]
+STEPS = ["StepLR", *(f"MultiStepLR, {n} milestones" for n in (2, 8, 64, 512))]
+STEP, TWO, EIGHT, MANY, MOST = STEPS
 
 
-class Row(NamedTuple):
-    what: str
-    goal: str
-    measured: str
-    small: str
-    """The absolute figures, and which schedule they are of."""
-    met: bool | None
-    """None: not measured."""
-    limit: str = ""
-    """What a version that does nothing costs."""
+def of(names, found):
+    return {name: v for name, v in found.items() if name in names}
 
 
-def seconds(t):
-    for unit, size in (("s", 1), ("ms", 1e-3)):
-        if t >= size:
-            return f"{t / size:.3g} {unit}"
-    return f"{t / 1e-6:.3g} us"
-
-
-def ratio_row(what, goal, found, limit="", decimals=2):
-    """The highest of the ratios, against a goal; `found` holds a Versus for each name."""
-    name, v = max(found.items(), key=lambda item: item[1].ratio)
-    small = f"{name}: {seconds(v.ours)} over {seconds(v.theirs)}"
-    measured = f"{v.ratio:.{decimals}f}"
-    return Row(what, f"at most {goal}", measured, small, v.ratio <= goal, limit)
-
-
-def starting_with(names, found):
-    return {name: v for name, v in found.items() if name.split(",")[0] in names}
-
-
-def without(names, found):
+def but(names, found):
     return {name: v for name, v in found.items() if name not in names}
-
-
-def not_measured(what, goal, why):
-    return Row(what, goal, "not measured", why, None)
 
 
 # -- rows without a clock ----------------------------------------------------------------------
 
 
 def program_rows(found, growth):
-    both = {name: (ours, theirs) for name, (ours, theirs, _, _) in found.items() if theirs}
-    many = {name: n for name, n in both.items() if "," in name and int(name.split()[1]) >= 8}
-    name, (ours, theirs) = max(both.items(), key=lambda item: item[1][0] / item[1][1])
-    most, (our_most, their_most) = max(many.items(), key=lambda item: item[1][0] / item[1][1])
-    wrong = [f"{name}: {w}" for name, (_, _, _, wrongs) in found.items() for w in wrongs]
-    large, size = max(((name, size) for name, (_, _, size, _) in found.items()), key=lambda x: x[1])
+    """From program.measure() and program.growth()."""
+    beside = {name: (p.ours / p.optax, p.ours, p.optax) for name, p in found.items() if p.optax}
+    constants = {k: (p.constants / 2**16, p.constants, 2**16) for k, p in found.items()}
+    wrong = [f"{name}: {what}" for name, p in found.items() for what in p.wrong]
+    adds = "HLO instructions that the schedule adds to an SGD update, over optax's"
     rows = [
+        at_most(adds, 2, beside),
+        at_most(f"{adds}, from 8 milestones on", 0.999, of([EIGHT, MANY, MOST], beside)),
         Row(
-            "HLO instructions that the schedule adds to an SGD update, over optax's",
-            "at most 2",
-            f"{ours / theirs:.2f}",
-            f"{name}: {ours} over {theirs}",
-            ours <= 2 * theirs,
-        ),
-        Row(
-            "the same, from 8 milestones on",
-            "below 1",
-            f"{our_most / their_most:.2f}",
-            f"{most}: {our_most} over {their_most}",
-            our_most < their_most,
-        ),
-        Row(
-            "`while`, host callbacks, transfers in an update with a schedule",
-            "none",
-            str(len(wrong)),
+            "`while`, host callbacks, further transfers in an update with the schedule",
+            *(str(len(wrong)), "none", not wrong),
             "; ".join(wrong) or f"{len(found)} schedules",
-            not wrong,
         ),
-        Row(
-            "constants in the program, over 64 KiB",
-            "at most 1",
-            f"{size / program.CONSTANTS:.2f}",
-            f"{large}: {size:,} bytes",
-            size <= program.CONSTANTS,
-        ),
+        at_most("bytes of constants in the program, over 64 KiB", 1, constants),
     ]
-    # A search of 10 rounds over one of 2, and 8 times the members.
-    for (name, ((large, small), theirs)), goal in zip(growth.items(), (5, 8), strict=True):
-        optax = f"{large} over {small} instructions; optax: {theirs[0]} over {theirs[1]}"
-        rows.append(
-            Row(
-                f"HLO instructions, {name}",
-                f"at most {goal}",
-                f"{large / small:.2f}",
-                optax,
-                large <= goal * small,
-            )
-        )
+    # 512 milestones are 10 rounds of the search for 2; 16 members are 8 times as many as 2.
+    for (what, (ours, optax)), goal in zip(growth.items(), (5, 8), strict=True):
+        name = f"optax: {optax[0]} over {optax[1]}; jaxsched"
+        rows.append(at_most(f"HLO instructions, {what}", goal, {name: (ours[0] / ours[1], *ours)}))
     return rows
 
 
 def trace_rows(scores):
+    """From {class_name: {library: accuracy.on_traces(library, class_name)}}."""
     total = {}
     for library in accuracy.PROGRAMS:
-        of = [s[library] for s in scores.values() if s.get(library)]
-        if of:
-            total[library] = of[0]
-            for s in of[1:]:
-                total[library] = total[library].plus(s)
-    ours = total["jaxsched"]
+        some = [s[library] for s in scores.values() if s.get(library)]
+        if some:
+            total[library] = accuracy.add(some)
+    ours = total.pop("jaxsched")
 
-    def others(text):
-        return "; ".join(f"{k}: {text(s)}" for k, s in total.items() if k != "jaxsched")
-
-    def row(what, goal, text, absolute, met):
-        small = "; ".join(filter(None, [absolute, others(text)]))
-        return Row(f"torch's traces: {what}", goal, text(ours), small, met)
+    def row(what, goal, met, show, number):
+        beside = [f"{library}: {show(s)}{number(s)}" for library, s in total.items()]
+        small = "; ".join([f"all{number(ours)}", *beside])
+        return Row(f"torch's traces: {what}", show(ours), goal, met, small)
 
     return [
         row(
-            "cases within 1e-6",
-            "100%",
-            lambda s: f"{s.near / s.cases:.0%}" + ("" if s is ours else f" of {s.cases}"),
-            f"{ours.near} of {ours.cases}",
-            ours.near == ours.cases,
+            *("cases within 1e-6", "100%", ours.near == ours.cases),
+            lambda s: f"{s.near / s.cases:.0%}",
+            lambda s: f" of {s.cases}",
         ),
         row(
-            "float32 bit-identical",
-            "at least 99.99%",
-            lambda s: f"{s.same / s.values:.2%}" + ("" if s is ours else f" of {s.values:,}"),
-            f"{ours.same:,} of {ours.values:,}",
-            ours.same >= 0.9999 * ours.values,
+            *("float32 bit-identical", "99.99%", ours.same >= 0.9999 * ours.values),
+            lambda s: f"{s.same / s.values:.2%}",
+            lambda s: f" of {s.values:,}",
         ),
-        row("worst, in float32 steps (ULP)", "at most 1", accuracy.steps, "", ours.worst <= 1),
+        row("worst ULP", "1", ours.worst <= 1, accuracy.ulp, lambda s: f" of {s.values:,}"),
     ]
 
 
 def boundary_row(lengths, libraries):
-    text = {}
-    for library in libraries:
-        late = accuracy.late_boundaries(accuracy.BOUNDARIES[library], lengths)
-        tried = len(lengths) * len(accuracy.EPOCHS)
-        text[library] = (
-            sum(late),
-            f"{sum(late):,} of {tried:,}, in {sum(map(bool, late))} of {len(lengths):,} lengths",
-        )
-    late, small = text.pop("jaxsched")
-    beside = [f"{library}: {words}" for library, (_, words) in text.items()]
-    return Row(
-        "boundaries that are late, under jit", "0", str(late), "; ".join([small, *beside]), not late
+    late = {name: accuracy.late_boundaries(accuracy.BOUNDARIES[name], lengths) for name in libraries}
+    total = sum(late["jaxsched"])
+    small = "; ".join(
+        f"{name}: {sum(n):,} of {len(n) * len(accuracy.EPOCHS):,}, in {sum(map(bool, n))} of "
+        f"{len(n):,} epoch lengths"
+        for name, n in late.items()
     )
+    return Row("late boundaries under jit, 100 of each epoch length", str(total), "0", not total, small)
 
 
 def short():
-    """The rows for CI: structure and accuracy of jaxsched, no clock."""
+    """For CI: structure and accuracy of jaxsched, fewer epoch lengths."""
     scores = {name: {"jaxsched": accuracy.on_traces("jaxsched", name)} for name in accuracy.CLASSES}
     return [
         *program_rows(program.measure(), program.growth()),
         *trace_rows(scores),
-        boundary_row(np.arange(1001, 3000, 20), ["jaxsched"]),
+        boundary_row(range(1001, 3000, 20), ["jaxsched"]),
     ]
 
 
@@ -185,142 +113,115 @@ def short():
 
 
 def full():
-    """All rows, in the order of their goals, and the tables behind them."""
-    count = time.perf_counter
-    start = count()
+    """All rows, and the tables behind them."""
+    start = time.perf_counter()
 
-    def progress(what, result):
-        print(f"{count() - start:4.0f} s  {what}", file=sys.stderr, flush=True)
-        return result
+    def run(measure, *arguments):
+        found = measure(*arguments)
+        name = f"{measure.__module__}.{measure.__name__}"
+        print(f"{time.perf_counter() - start:4.0f} s  {name}", file=sys.stderr, flush=True)
+        return found
 
-    jitted = progress("jitted calls", timing.jitted())
-    host_torch = progress("beside torch", timing.host_over_torch() if torch else {})
-    host_optax = progress("beside optax", timing.host_over_optax())
-    million = progress("a million counts", timing.million())
-    compiled = progress("compilation", [timing.compile_milestones(), timing.compile_sequence()])
-    nothing = seconds(timing.compile_nothing())
-    structure = progress("programs", program.measure())
-    updates = progress("updates", timing.updates())
-    sweep = progress("sweep", timing.sweep())
-    imports = progress("import", timing.imports())
-    curve = progress("curve", timing.curve() if torch else {})
-    scores = {
-        name: {library: accuracy.on_traces(library, name) for library in accuracy.PROGRAMS}
-        for name in accuracy.CLASSES
-    }
-    progress("torch's traces", scores)
-    boundary = boundary_row(np.arange(1000, 3000, 2), accuracy.BOUNDARIES)
-    recipes = progress("boundaries and recipes", accuracy.recipe_table())
+    rows = []
 
-    rows = [
-        ratio_row("jitted call, over a do-nothing jitted call", 1.15, without(MANY, jitted)),
-        ratio_row("the same, 64 milestones", 1.25, {MANY[0]: jitted[MANY[0]]}),
-    ]
-    step = "host call with a Python int, over torch's `scheduler.step()`"
-    if torch:
-        fast = starting_with(FAST_IN_TORCH, host_torch)
-        rows += [
-            ratio_row(f"{step}: StepLR, MultiStepLR", 1.0, fast),
-            ratio_row(f"{step}: the rest", 2.0, without(fast, host_torch)),
-        ]
-    else:
-        rows.append(not_measured(step, "at most 1.0", "torch is not installed"))
-    rows.append(ratio_row("host call, over optax called with an int", 0.02, host_optax, "", 4))
-    names = {1.0: ["StepLR", *MANY], 4.0: ["MultiStepLR, 2 milestones"]}
-    names[3.0] = ["MultiStepLR, 8 milestones"]
-    listed = [name for some in names.values() for name in some]
-    for goal, some in [*names.items(), (4.0, [*without(listed, million)])]:
-        what = "the smooth ones" if len(some) > 3 else "; ".join(some).replace("MultiStepLR, ", "")
-        what = f"a million counts under vmap, over optax's float32: {what}"
-        rows.append(ratio_row(what, goal, {name: million[name] for name in some}))
-    whats = ["trace + lower + compile, 512 milestones over 2", "SequentialLR of 16 members over 2"]
-    for what, goal, (ours, theirs) in zip(whats, (2.5, 4.0), compiled, strict=True):
-        row = ratio_row(what, goal, {f"optax {theirs.ratio:.1f}; jaxsched": ours})
-        rows.append(row._replace(limit=f"a program that does nothing: {nothing}"))
-    rows += program_rows(structure, program.growth())
-    limit = updates.pop("nothing").ratio
+    def row(what, goal, found, digits=2, limit=""):
+        if found:
+            rows.append(at_most(what, goal, found, seconds, digits, limit))
+        else:
+            rows.append(Row(what, "not measured", f"at most {goal}", None, "torch is not installed"))
+
+    jitted = run(timing.jitted)
+    row("jitted call, over a do-nothing jitted call", 1.15, but([MANY, MOST], jitted))
+    row("the same with 64 milestones", 1.25, of([MANY], jitted))
+
+    host = run(timing.host_over_torch) if torch else {}
+    what = "host call with a Python int, over torch's `scheduler.step()`"
+    row(f"{what}: StepLR, MultiStepLR", 1.0, of(STEPS, host))
+    row(f"{what}: the rest", 2.0, but(STEPS, host))
+    host_optax = run(timing.host_over_optax)
+    row("host call, over optax called with an int", 0.02, host_optax, 4)
+
+    million = run(timing.million)
+    what = "a million counts under vmap, over optax's float32"
+    row(f"{what}: StepLR, 64 and 512 milestones", 1.0, of([STEP, MANY, MOST], million))
+    row(f"{what}: 2 milestones", 4.0, of([TWO], million))
+    row(f"{what}: 8 milestones", 3.0, of([EIGHT], million))
+    row(f"{what}: the rest", 4.0, but(STEPS, million))
+
+    nothing = f"a program that does nothing takes {seconds(run(timing.compile_nothing))}"
+    ours, optax = run(timing.compile_milestones)
+    what = "trace + lower + compile with 512 milestones, over 2"
+    row(what, 2.5, {f"optax: {optax.ratio:.1f}; jaxsched": ours}, limit=nothing)
+    ours, optax = run(timing.compile_sequence)
+    what = "SequentialLR of 16 members, over 2: trace + lower + compile"
+    row(what, 4.0, {f"optax: {optax.ratio:.1f}; jaxsched": ours}, limit=nothing)
+
+    programs = run(program.measure)
+    rows += program_rows(programs, run(program.growth))
+
+    updates = run(timing.updates)
+    limit = f"optax.constant_schedule: {updates.pop('nothing').ratio:.3f}"
     what = "update of a million parameters with the schedule, over one with a constant lr"
-    rows += [
-        ratio_row(what, 1.02, updates, f"constant over constant: {limit:.3f}", 3),
-        not_measured("the same on a GPU, and kernels", "at most 1.01", "no GPU was at hand"),
-        ratio_row(
-            "16-way sweep in one program, over 16 programs, compiled and run",
-            0.25,
-            {"StepLR": sweep},
-        ),
+    row(f"{what}, CPU", 1.02, updates, 3, limit)
+    for what, goal in (("kernels, over optax's schedule", 1), (what, 1.01)):
+        rows.append(Row(f"GPU: {what}", "not measured", f"at most {goal}", None, "no GPU was at hand"))
+
+    sweep = {"StepLR": run(timing.sweep)}
+    row("16-way sweep in one program, over 16 programs, compilation included", 0.25, sweep)
+
+    imports = run(timing.imports)
+    rows.append(
         Row(
             "`import jaxsched` after `import optax`",
-            "at most 20 ms",
-            seconds(imports["import"]),
-            f"{imports['import'] / imports['optax']:.3f} of `import optax`; without the garbage "
-            f"collection that is then due: {seconds(imports['without the collector'])}",
-            imports["import"] <= 0.02,
-            f"1,000 empty lists instead, which set it off too: {seconds(imports['nothing'])}",
-        ),
-    ]
-    what = "a curve of 225,000 updates for a plot, over torch stepping through it"
-    if torch:
-        rows.append(ratio_row(what, 0.05, curve, "", 4))
-    else:
-        rows.append(not_measured(what, "at most 0.05", "torch is not installed"))
-    rows += [*trace_rows(scores), boundary]
-    return rows, [
-        ("By schedule", by_schedule(jitted, host_torch, host_optax, million, structure)),
-        ("torch's stored traces", accuracy.trace_table(scores)),
-        ("Recipes beside optax", recipes),
-    ]
+            *(seconds(imports["jaxsched"]), "at most 20 ms", imports["jaxsched"] <= 0.02),
+            f"{imports['jaxsched'] / imports['optax']:.3f} of `import optax`; "
+            f"with the garbage collector off {seconds(imports['collector off'])}",
+            f"1,000 empty lists in its place {seconds(imports['nothing'])}, for the collection that "
+            "is due by then",
+        )
+    )
+    curve = run(timing.curve) if torch else {}
+    row("curve of 225,000 updates for a plot, over torch stepping through it", 0.05, curve, 4)
+
+    scores = {
+        name: {library: run(accuracy.on_traces, library, name) for library in accuracy.PROGRAMS}
+        for name in accuracy.CLASSES
+    }
+    rows += trace_rows(scores)
+    rows.append(run(boundary_row, range(1000, 3000, 2), accuracy.BOUNDARIES))
+    return rows, {
+        "By schedule": by_schedule([jitted, host, host_optax, million], programs),
+        "By class, on torch's stored traces": accuracy.trace_table(scores),
+        "Recipes beside optax": run(accuracy.recipe_table),
+    }
 
 
-def by_schedule(jitted, host_torch, host_optax, million, structure):
-    head = ["", "jitted call over do-nothing", "host call over torch's step"]
-    head += ["over optax with an int", "a million counts over optax", "instructions", "optax's"]
-    rows = [[*head, "bytes of constants"]]
-    for name, v in jitted.items():
-        timed = [v, *(of.get(name) for of in (host_torch, host_optax, million))]
-        cells = [f"{v.ratio:.3f}<br><sub>{seconds(v.ours)}</sub>" if v else "" for v in timed]
-        ours, theirs, size, _ = structure.get(name, ("", "", "", ""))
-        rows.append([name, *cells, str(ours), str(theirs or ""), str(size)])
-    return rows
+def by_schedule(timed, programs):
+    head = ["", "jitted call over do-nothing", "host call over torch's step", "over optax's"]
+    lines = [[*head, "a million counts over optax's", "instructions", "optax's", "bytes"]]
+    for name in timed[0]:
+        cells = [f[name] if name in f else None for f in timed]
+        cells = [with_small(f"{v.ratio:.3f}", seconds(v.ours)) if v else "" for v in cells]
+        p = programs.get(name)
+        lines.append([name, *cells, *map(str, [p.ours, p.optax or "", p.constants] if p else 3 * [""])])
+    return lines
 
 
-# -- tables ------------------------------------------------------------------------------------
+# -- the report --------------------------------------------------------------------------------
 
 
-def markdown(rows):
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
-
-
-def table(rows):
-    lines = [["what", "measured", "goal", "met"]]
-    for row in rows:
-        met = {True: "yes", False: "**missed**", None: ""}[row.met]
-        if row.met is False and row.limit:
-            met += f"<br><sub>limit: {row.limit}</sub>"
-        measured = f"{row.measured}<br><sub>{row.small}</sub>"
-        lines.append([row.what, measured, row.goal, met])
-    return markdown(lines)
-
-
-def missed(rows):
-    return [row.what for row in rows if row.met is False]
-
-
-def machine():
-    """CPU model, cores and OS."""
+def setting():
+    """CPU model, cores, OS, load and versions."""
     model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.split(":")[1].strip()
-    cores = f"{os.cpu_count()} cores"
-    return ", ".join(filter(None, [model, cores, f"{platform.system()} {platform.machine()}"]))
-
-
-def versions():
-    found = {"CPython": platform.python_version(), **VERSIONS}
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        if line.startswith("model name"):
+            model = line.split(":")[1].strip()
+    parts = [model, f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}"]
+    if hasattr(os, "getloadavg"):
+        parts.append(f"load {os.getloadavg()[1]:.1f}")
+    parts += [f"{name} {v}" for name, v in {"CPython": platform.python_version(), **VERSIONS}.items()]
+    return ", ".join(filter(None, parts))
 
 
 def main():
@@ -328,16 +229,17 @@ def main():
     parser.add_argument("--short", action="store_true", help="no clock; fails if a goal is missed")
     is_short = parser.parse_args().short
     jax.config.update("jax_platforms", "cpu")
-    rows, details = (short(), []) if is_short else full()
-    head = f"{machine()}. {versions()}.\n\n{table(rows)}"
-    verdict = f"Missed: {'; '.join(missed(rows)) or 'none'}.\n"
-    print(f"{head}\n{verdict}")
-    if is_short:
-        return min(len(missed(rows)), 1)
-    parts = [f"# jaxsched beside optax, torch and braintools\n\n{head}\n{verdict}"]
-    parts += [f"## {title}\n\n{markdown(lines)}" for title, lines in details]
-    RESULTS.write_text("\n".join(parts))
-    return 0
+    np.seterr(all="ignore")  # values that float32 cannot hold are expected
+    before = setting()
+    rows, tables = (short(), {}) if is_short else full()
+    wrong = missed(rows)
+    report = f"{before}.\n\n{table(rows)}\nMissed: {'; '.join(wrong) or 'none'}.\n"
+    print(report)
+    if not is_short:
+        parts = ["# jaxsched beside optax, torch and braintools\n", report]
+        parts += [f"## {title}\n\n{markdown(lines)}" for title, lines in tables.items()]
+        RESULTS.write_text("\n".join(parts))
+    return int(is_short and bool(wrong))
 
 
 if __name__ == "__main__":

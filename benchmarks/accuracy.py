@@ -64,9 +64,11 @@ class Score(NamedTuple):
     worst: float = 0
     """The largest distance, in float32 steps; inf for NaN."""
 
-    def plus(self, other):
-        *sums, worst = (a + b for a, b in zip(self, other, strict=True))
-        return Score(*sums, max(self.worst, other.worst))
+
+
+def add(scores):
+    *sums, worst = zip(*scores, strict=True)
+    return Score(*map(sum, sums), max(worst))
 
 
 def score(got, torch):
@@ -137,17 +139,15 @@ def on_traces(library, class_name):
         if program:
             programs.append(program)
             torch.append(expected)
-    total = Score()
-    for got, expected in zip(values(programs, [*map(len, torch)]), torch, strict=True):
-        total = total.plus(score(got, expected))
-    return total if programs else None
+    got = values(programs, [*map(len, torch)])
+    return add(map(score, got, torch)) if programs else None
 
 
 def late_boundaries(make, lengths):
     """For each epoch length, how many of the first 100 boundaries are an update late."""
     late = []
-    for some in np.array_split(lengths, -(-len(lengths) // 50)):  # so many are one program
-        schedules = [make(int(length)) for length in some]
+    for some in itertools.batched(lengths, 50):  # so many are one program
+        schedules = [make(length) for length in some]
         at = jnp.asarray(np.outer(some, EPOCHS), jnp.int32)
         program = jax.jit(lambda at: [jax.vmap(s)(a) for s, a in zip(schedules, at, strict=True)])
         late += [int((lrs > 0.5 ** (EPOCHS - 0.5)).sum()) for lrs in np.array(program(at))]
@@ -198,7 +198,7 @@ def recipe_table():
     return rows
 
 
-def steps(s):
+def ulp(s):
     return "NaN" if np.isinf(s.worst) else f"{s.worst:,}"
 
 
@@ -208,7 +208,7 @@ def trace_table(scores):
     rows = [["torch", *heads]]
     for class_name, of in scores.items():
         cells = [
-            f"{s.near} of {s.cases}, {s.same / s.values:.2%}, {steps(s)}" if s else "none"
+            f"{s.near} of {s.cases}, {s.same / s.values:.2%}, {ulp(s)}" if s else "none"
             for s in map(of.get, PROGRAMS)
         ]
         rows.append([class_name, *cells])

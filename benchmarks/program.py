@@ -4,8 +4,10 @@ The program is one momentum SGD update of two arrays. What the schedule adds to 
 difference to the same update with a constant learning rate.
 """
 
+import functools
 import math
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +15,6 @@ import optax
 
 from benchmarks.family import adapters, family, in_optax, jaxsched, milestones, sequence
 
-CONSTANTS = 64 * 1024
-"""Bytes that a schedule may put into a program."""
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.-]+ = (\(.*?\)|\S+) ([\w-]+)\(")
 _LEAVES_THE_DEVICE = {"while", "custom-call", "infeed", "outfeed", "send", "recv"}
 _LEAVES_THE_DEVICE |= {"stablehlo.while", "stablehlo.custom_call"}
@@ -71,43 +71,54 @@ def count(schedule):
     return len(instructions(program.compile().as_text()))
 
 
-def added(lr, constant=[]):
-    """Instructions that a schedule adds to an update, and what is wrong with that program."""
-    if not constant:
-        text = lowered(*update(0.1)).compile().as_text()
-        standing_still = lowered(*update(optax.constant_schedule(0.1))).compile().as_text()
-        constant += [len(instructions(text)), layout(standing_still)]
-    number, arguments = constant
-    program = lowered(*update(lr))
+@functools.cache
+def _without():
+    """Instructions of an update with a constant, and the layout of one that counts."""
+    constant, counting = (
+        lowered(*update(lr)).compile().as_text() for lr in (0.1, optax.constant_schedule(0.1))
+    )
+    return len(instructions(constant)), layout(counting)
+
+
+class Program(NamedTuple):
+    ours: int
+    """Instructions that the schedule adds to an update."""
+    constants: int
+    """Bytes."""
+    wrong: list[str]
+    """Loops, callbacks and transfers."""
+    optax: int | None = None
+    """Instructions that optax's nearest schedule adds."""
+
+
+def added(schedule):
+    """What a schedule adds to an update."""
+    program = lowered(*update(schedule))
     text = program.compile().as_text()
+    number, counting = _without()
     wrong = leaves_the_device(program)
-    if layout(text) != arguments:
+    if layout(text) != counting:
         wrong.append(f"moves {layout(text)}")
-    return len(instructions(text)) - number, constant_bytes(text), wrong
+    return Program(len(instructions(text)) - number, constant_bytes(text), wrong)
 
 
 def measure():
-    """For each schedule: instructions added, in optax (or None), bytes of constants, wrongs."""
-    found = {}
+    """A Program for each schedule."""
+    found = {name: added(schedule) for name, schedule in adapters().items()}
     for name, description in family(1000).items():
-        theirs = in_optax(*description)
-        ours, size, wrong = added(jaxsched(*description))
-        found[name] = ours, theirs and added(theirs)[0], size, wrong
-    for name, schedule in adapters().items():
-        ours, size, wrong = added(schedule)
-        found[name] = ours, None, size, wrong
+        found[name] = added(jaxsched(*description))
+        if theirs := in_optax(*description):
+            found[name] = found[name]._replace(optax=added(theirs).ours)
     return found
 
 
 def growth():
-    """Instructions of the large over the small: 512 over 2 milestones, 16 over 2 members."""
-    return {
-        "512 milestones over 2": _over(milestones(512), milestones(2)),
-        "16 members over 2": _over(sequence(16), sequence(2)),
+    """Instructions of a large schedule by itself and of a small one: jaxsched's, and optax's."""
+    pairs = {
+        "512 milestones over 2": (milestones(512), milestones(2)),
+        "16 members over 2": (sequence(16), sequence(2)),
     }
-
-
-def _over(large, small):
-    ours = count(jaxsched(*large)), count(jaxsched(*small))
-    theirs = count(in_optax(*large)), count(in_optax(*small))
-    return ours, theirs
+    return {
+        what: tuple([count(make(*d)) for d in pair] for make in (jaxsched, in_optax))
+        for what, pair in pairs.items()
+    }

@@ -30,9 +30,6 @@ from benchmarks.family import (
 )
 from benchmarks.program import update
 
-ONLY_LATER = {"LambdaLR"}  # in optax a Python function of an int is one, without JAX
-
-
 class Versus(NamedTuple):
     ratio: float
     """The median of ours over theirs."""
@@ -131,7 +128,7 @@ def host_over_optax():
     found = {}
     for name, description in family(1000).items():
         theirs = in_optax(*description)
-        if theirs and name not in ONLY_LATER:
+        if theirs and name != "LambdaLR":  # a Python function there, without JAX
             rounds = 5 if "512" in name else 15
             found[name] = versus(
                 functools.partial(jaxsched(*description), 400),
@@ -181,31 +178,40 @@ def compile_nothing():
     return once(_compile(nothing), _compile(nothing)).ours
 
 
-def _repeated_update(lr):
-    """Calls of a jitted update of a million parameters, one after another."""
-    sgd, (*carry, grads) = update(lr, size=1000)
-    step = jax.jit(sgd, donate_argnums=(0, 1))
+class _Updates:
+    """Jitted updates of a million parameters, one after another."""
 
-    def run():
-        carry[:] = step(*carry, grads)
-        return carry[0]["w"]
+    def __init__(self, lr):
+        function, self.arguments = update(lr, size=1000)
+        self.step = jax.jit(function, donate_argnums=(0, 1))
 
-    return run
+    def start(self):
+        """In other places in memory, of which some are faster than others."""
+        *self.carry, self.grads = jax.tree.map(jnp.copy, self.arguments)
+        self()
+
+    def __call__(self):
+        self.carry = self.step(*self.carry, self.grads)
+        jax.block_until_ready(self.carry)
 
 
 def updates():
     """An update with a schedule, over one with a constant learning rate.
 
-    "nothing" is constant over constant: what the clock makes of no difference at all.
+    "nothing" is a schedule that does nothing: optax.constant_schedule.
     """
     names = ["StepLR", "MultiStepLR, 64 milestones", "PolynomialLR", "CosineAnnealingLR"]
     names += ["CosineAnnealingWarmRestarts", "OneCycleLR", "SequentialLR"]
     schedules = {name: jaxsched(*family(1000)[name]) for name in names}
-    # Single updates in turn: in longer bursts each side has its own luck with the memory.
-    return {
-        name: versus(_repeated_update(lr), _repeated_update(0.1), 801, 0)
-        for name, lr in {**schedules, "nothing": 0.1}.items()
-    }
+    found = {}
+    for name, lr in {**schedules, "nothing": optax.constant_schedule(0.1)}.items():
+        sides, runs = [_Updates(lr), _Updates(0.1)], []
+        for i in range(25):
+            for side in sides if i % 2 else reversed(sides):
+                side.start()
+            runs.append(versus(*sides, rounds=41, burst=0))
+        found[name] = Versus(*map(statistics.median, zip(*runs, strict=True)))
+    return found
 
 
 def sweep():
@@ -253,29 +259,23 @@ def curve(updates=225_000):
 
 
 def imports(rounds=7):
-    """Seconds of `import jaxsched` after `import optax`; without the collector; 1,000 lists."""
+    """Seconds of `import jaxsched` after `import optax`, in new processes, in four ways."""
     program = (
-        "import gc, time; before = time.perf_counter(); import optax; {}; "
+        "import gc, time; before = time.perf_counter(); import optax; {} "
         "start = time.perf_counter(); {}; end = time.perf_counter(); "
         "print(end - start, start - before)"
     )
     ways = {
-        "import": program.format("0", "import jaxsched"),
-        "without the collector": program.format("gc.disable()", "import jaxsched"),
-        "nothing": program.format("0", "lists = [[] for _ in range(1000)]"),
+        "jaxsched": program.format("", "import jaxsched"),
+        "collector off": program.format("gc.disable();", "import jaxsched"),
+        "nothing": program.format("", "lists = [[] for _ in range(1000)]"),
     }
-    path = os.pathsep.join(filter(None, sys.path))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     times = {way: [] for way in [*ways, "optax"]}
-    for _, (way, code) in itertools.product(range(rounds), ways.items()):
+    for _, (way, code) in itertools.product(range(rounds + 1), ways.items()):
         command = [sys.executable, "-c", code]
-        ran = subprocess.run(
-            command,
-            env=os.environ | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        seconds, optax_seconds = map(float, ran.stdout.split())
-        times[way].append(seconds)
-        times["optax"].append(optax_seconds)
-    return {way: statistics.median(t) for way, t in times.items()}
+        ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for name, t in zip((way, "optax"), map(float, ran.stdout.split()), strict=True):
+            times[name].append(t)
+    # The first of each wrote the bytecode.
+    return {way: statistics.median(t[1:]) for way, t in times.items()}

@@ -10,7 +10,20 @@ import jaxsched as js
 
 LARGEST = {"int32": 2**31 - 1, "uint32": 2**32 - 1}
 # ImageNet at batch 1024 and 512, and others; 2503 and 1171 are late in optax under jit.
-EPOCH_LENGTHS = [1, 2, 3, 7, 391, 1000, 1171, 1252, 2503, 10_009, 1_281_167, *range(1001, 3000, 60)]
+EPOCH_LENGTHS = [
+    1,
+    2,
+    3,
+    7,
+    391,
+    1000,
+    1171,
+    1252,
+    2503,
+    10_009,
+    1_281_167,
+    *range(1001, 3000, 180),
+]
 
 
 def around(boundaries, dtype):

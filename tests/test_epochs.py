@@ -124,10 +124,10 @@ def test_multisteps_carries_over_as_the_message_says():
     # 5 batches an epoch, 2 accumulated: 5 updates in every 2 epochs, 2 in the first of them.
     tx = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
     params, grad = jnp.float32(0), jnp.float32(1)
-    state, ends = tx.init(params), [0]
+    state, update, ends = tx.init(params), jax.jit(tx.update), [0]
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(4):
             for _ in range(5):
-                _, state = tx.update(grad, state, params)
+                _, state = update(grad, state, params)
             ends.append(int(state.gradient_step))
     assert np.diff(ends).tolist() == [2, 3, 2, 3]

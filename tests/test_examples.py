@@ -208,7 +208,7 @@ def test_the_plateau_of_train_follows_the_test_loss_as_torchs_does(tmp_path):
     arguments = ["--patience", 1, "--gamma", 0.5, "--lr", 0.2]
     metrics = train(tmp_path, "--schedule", "plateau", "--epochs", 12, *arguments)
     lr, best, bad, expected = 0.2, np.inf, 0, []
-    for loss in metrics["test_loss"]:
+    for loss in metrics["test_loss"].tolist():
         expected.append(lr)
         best, bad = (loss, 0) if loss < best * (1 - 1e-4) else (best, bad + 1)
         if bad > 1:

@@ -25,9 +25,9 @@ def partitioned():
 
 
 def after(tx, n):
-    state = tx.init(PARAMS)
+    state, update = tx.init(PARAMS), jax.jit(tx.update)
     for _ in range(n):
-        _, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+        _, state = update(GRADS, state, PARAMS)
     return state
 
 
