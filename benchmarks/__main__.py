@@ -60,7 +60,7 @@ def program_rows(found, growth):
 
 
 def trace_rows(scores):
-    """From {class_name: {library: accuracy.on_traces(library, class_name)}}."""
+    """From accuracy.all_traces()."""
     total = {}
     for library in accuracy.PROGRAMS:
         some = [s[library] for s in scores.values() if s.get(library)]
@@ -89,19 +89,23 @@ def trace_rows(scores):
 
 
 def boundary_row(lengths, libraries):
-    late = {name: accuracy.late_boundaries(accuracy.BOUNDARIES[name], lengths) for name in libraries}
+    late = {
+        name: accuracy.late_boundaries(accuracy.BOUNDARIES[name], lengths) for name in libraries
+    }
     total = sum(late["jaxsched"])
     small = "; ".join(
         f"{name}: {sum(n):,} of {len(n) * len(accuracy.EPOCHS):,}, in {sum(map(bool, n))} of "
         f"{len(n):,} epoch lengths"
         for name, n in late.items()
     )
-    return Row("late boundaries under jit, 100 of each epoch length", str(total), "0", not total, small)
+    return Row(
+        "late boundaries under jit, 100 of each epoch length", str(total), "0", not total, small
+    )
 
 
 def short():
     """For CI: structure and accuracy of jaxsched, fewer epoch lengths."""
-    scores = {name: {"jaxsched": accuracy.on_traces("jaxsched", name)} for name in accuracy.CLASSES}
+    scores = accuracy.all_traces(["jaxsched"])
     return [
         *program_rows(program.measure(), program.growth()),
         *trace_rows(scores),
@@ -128,7 +132,9 @@ def full():
         if found:
             rows.append(at_most(what, goal, found, seconds, digits, limit))
         else:
-            rows.append(Row(what, "not measured", f"at most {goal}", None, "torch is not installed"))
+            rows.append(
+                Row(what, "not measured", f"at most {goal}", None, "torch is not installed")
+            )
 
     jitted = run(timing.jitted)
     row("jitted call, over a do-nothing jitted call", 1.15, but([MANY, MOST], jitted))
@@ -164,7 +170,9 @@ def full():
     what = "update of a million parameters with the schedule, over one with a constant lr"
     row(f"{what}, CPU", 1.02, updates, 3, limit)
     for what, goal in (("kernels, over optax's schedule", 1), (what, 1.01)):
-        rows.append(Row(f"GPU: {what}", "not measured", f"at most {goal}", None, "no GPU was at hand"))
+        rows.append(
+            Row(f"GPU: {what}", "not measured", f"at most {goal}", None, "no GPU was at hand")
+        )
 
     sweep = {"StepLR": run(timing.sweep)}
     row("16-way sweep in one program, over 16 programs, compilation included", 0.25, sweep)
@@ -176,17 +184,14 @@ def full():
             *(seconds(imports["jaxsched"]), "at most 20 ms", imports["jaxsched"] <= 0.02),
             f"{imports['jaxsched'] / imports['optax']:.3f} of `import optax`; "
             f"with the garbage collector off {seconds(imports['collector off'])}",
-            f"1,000 empty lists in its place {seconds(imports['nothing'])}, for the collection that "
-            "is due by then",
+            f"1,000 empty lists in its place {seconds(imports['nothing'])}, for they set off the "
+            "collection that is due by then",
         )
     )
     curve = run(timing.curve) if torch else {}
     row("curve of 225,000 updates for a plot, over torch stepping through it", 0.05, curve, 4)
 
-    scores = {
-        name: {library: run(accuracy.on_traces, library, name) for library in accuracy.PROGRAMS}
-        for name in accuracy.CLASSES
-    }
+    scores = run(accuracy.all_traces, accuracy.PROGRAMS)
     rows += trace_rows(scores)
     rows.append(run(boundary_row, range(1000, 3000, 2), accuracy.BOUNDARIES))
     return rows, {
@@ -203,7 +208,9 @@ def by_schedule(timed, programs):
         cells = [f[name] if name in f else None for f in timed]
         cells = [with_small(f"{v.ratio:.3f}", seconds(v.ours)) if v else "" for v in cells]
         p = programs.get(name)
-        lines.append([name, *cells, *map(str, [p.ours, p.optax or "", p.constants] if p else 3 * [""])])
+        lines.append(
+            [name, *cells, *map(str, [p.ours, p.optax or "", p.constants] if p else 3 * [""])]
+        )
     return lines
 
 
@@ -220,7 +227,9 @@ def setting():
     parts = [model, f"{os.cpu_count()} cores", f"{platform.system()} {platform.machine()}"]
     if hasattr(os, "getloadavg"):
         parts.append(f"load {os.getloadavg()[1]:.1f}")
-    parts += [f"{name} {v}" for name, v in {"CPython": platform.python_version(), **VERSIONS}.items()]
+    parts += [
+        f"{name} {v}" for name, v in {"CPython": platform.python_version(), **VERSIONS}.items()
+    ]
     return ", ".join(filter(None, parts))
 
 

@@ -65,7 +65,6 @@ class Score(NamedTuple):
     """The largest distance, in float32 steps; inf for NaN."""
 
 
-
 def add(scores):
     *sums, worst = zip(*scores, strict=True)
     return Score(*map(sum, sums), max(worst))
@@ -143,10 +142,18 @@ def on_traces(library, class_name):
     return add(map(score, got, torch)) if programs else None
 
 
+def all_traces(libraries):
+    """{class_name: {library: its score}}."""
+    return {
+        name: {library: on_traces(library, name) for library in libraries} for name in cases.CASES
+    }
+
+
 def late_boundaries(make, lengths):
     """For each epoch length, how many of the first 100 boundaries are an update late."""
     late = []
-    for some in itertools.batched(lengths, 50):  # so many are one program
+    for first in range(0, len(lengths), 50):
+        some = lengths[first : first + 50]  # are one program
         schedules = [make(length) for length in some]
         at = jnp.asarray(np.outer(some, EPOCHS), jnp.int32)
         program = jax.jit(lambda at: [jax.vmap(s)(a) for s, a in zip(schedules, at, strict=True)])
@@ -203,7 +210,7 @@ def ulp(s):
 
 
 def trace_table(scores):
-    """`scores[class_name][library]`, as on_traces gives them."""
+    """From all_traces()."""
     heads = [f"{library}: within 1e-6, identical, worst ULP" for library in PROGRAMS]
     rows = [["torch", *heads]]
     for class_name, of in scores.items():
@@ -213,6 +220,3 @@ def trace_table(scores):
         ]
         rows.append([class_name, *cells])
     return rows
-
-
-CLASSES = [*cases.CASES]

@@ -38,7 +38,9 @@ def table(rows):
     for row in rows:
         met = {True: "yes", False: "**missed**", None: ""}[row.met]
         limit = f"limit: {row.limit}" if row.met is False and row.limit else ""
-        lines.append([row.what, with_small(row.measured, row.small), row.goal, with_small(met, limit)])
+        lines.append(
+            [row.what, with_small(row.measured, row.small), row.goal, with_small(met, limit)]
+        )
     return markdown(lines)
 
 

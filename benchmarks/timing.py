@@ -30,6 +30,7 @@ from benchmarks.family import (
 )
 from benchmarks.program import update
 
+
 class Versus(NamedTuple):
     ratio: float
     """The median of ours over theirs."""

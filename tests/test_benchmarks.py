@@ -1,0 +1,139 @@
+"""The benchmarks: what they count and compare, and the form of them that CI runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxsched as js
+from benchmarks import accuracy, program, timing
+from benchmarks.family import adapters, family, in_optax, jaxsched
+from benchmarks.table import Row, at_most, missed, table
+
+COUNT = [jnp.int32(3)]
+DESCRIBED = family(1000)
+
+
+def text(function):
+    return program.lowered(function, COUNT).compile().as_text()
+
+
+def operations(function):
+    return [operation for _, operation in program.instructions(text(function))]
+
+
+def test_instructions_are_counted_inside_fusions_too():
+    one, two = operations(lambda c: c + 1), operations(lambda c: (c + 1) * c)
+    assert one.count("add") == two.count("add") == 1
+    assert two.count("multiply") == 1 and "multiply" not in one
+    assert "fusion" in two and program.count(lambda c: (c + 1) * c) == len(two)
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [
+        (lambda c: c + 1, []),
+        (lambda c: jax.lax.while_loop(lambda x: x < 9, lambda x: x + c, 0), "while"),
+        (
+            lambda c: jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), jnp.int32), c),
+            "custom",
+        ),
+        (lambda c: jnp.searchsorted(jnp.arange(9), c), "while"),
+    ],
+)
+def test_loops_and_callbacks_are_found(function, found):
+    names = program.leaves_the_device(program.lowered(function, COUNT))
+    assert any(found in name for name in names) if found else names == []
+
+
+def test_constants_are_weighed():
+    table = np.linspace(0, 1, 1000, dtype=np.float32)
+    assert 4000 <= program.constant_bytes(text(lambda c: jnp.asarray(table)[c])) <= 4040
+    assert program.constant_bytes(text(lambda c: c)) == 0
+
+
+def test_a_further_argument_of_the_program_is_a_transfer():
+    def with_table(sgd, arguments):
+        return lambda *args: sgd(*args[:-1]), (*arguments, jnp.ones(9))
+
+    sgd, arguments = program.update(js.StepLR(0.1, 3))
+    layouts = [
+        program.layout(jax.jit(f, keep_unused=True).lower(*a).compile().as_text())
+        for f, a in ((sgd, arguments), with_table(sgd, arguments))
+    ]
+    assert layouts[0] != layouts[1]
+
+
+def test_a_schedule_adds_what_it_computes():
+    assert program.added(optax.constant_schedule(0.1)).ours < program.added(js.StepLR(0.1, 3)).ours
+    assert program.added(js.StepLR(0.1, 3)).wrong == []
+
+
+def test_both_sides_are_timed_in_turn():
+    calls = []
+    timing.versus(lambda: calls.append("a"), lambda: calls.append("b"), rounds=4, burst=0)
+    assert "".join(calls[-8:]) == "baabbaab"
+
+
+def test_the_ratio_is_ours_over_theirs():
+    work = np.arange(10_000)
+    v = timing.versus(lambda: [work.sum() for _ in range(50)], lambda: work.sum(), rounds=9)
+    assert v.ratio > 5 and v.ours > v.theirs > 0
+
+
+def test_distances_are_in_steps_of_float32():
+    one = np.float64(1)
+    near = np.nextafter(np.float32(1), np.float32(2))
+    for got, worst, same in ((1.0, 0, 1), (near, 1, 0), (np.nan, np.inf, 0)):
+        score = accuracy.score(np.array([got], np.float64), np.array([one]))
+        assert (score.worst, score.same) == (worst, same)
+    across = accuracy.score(np.array([-1e-45]), np.array([1e-45]))
+    assert across.worst == 2
+
+
+def test_a_case_is_near_if_all_its_values_are():
+    torch = np.array([0.1, 0.2, 0.0])
+    assert accuracy.score(torch.astype(np.float32).astype(np.float64), torch).near == 1
+    for wrong in (0.1001, np.nan):
+        assert accuracy.score(np.array([wrong, 0.2, 0.0]), torch).near == 0
+
+
+def test_late_boundaries_are_found():
+    late = accuracy.late_boundaries(lambda n: js.StepLR(1.0, n + (n == 7), 0.5), [5, 7])
+    assert late == [0, 100]
+
+
+def test_every_class_has_a_schedule_and_optax_its_nearest():
+    names = {type(jaxsched(*d)).__name__ for d in DESCRIBED.values()}
+    names |= {type(s).__name__ for s in adapters().values()}
+    schedules = {name for name, x in vars(js).items() if isinstance(x, type)}
+    assert names | {"ReduceLROnPlateau"} == schedules
+    with jax.numpy_dtype_promotion("standard"):
+        for name, description in DESCRIBED.items():
+            if theirs := in_optax(*description):
+                count = 1000 if name == "CosineAnnealingWarmRestarts" else 400
+                np.testing.assert_allclose(theirs(count), jaxsched(*description)(count), 0.02)
+
+
+def test_the_highest_ratio_is_held_against_the_goal():
+    found = {"low": (0.5, 1, 2), "high": (1.5, 3, 2)}
+    assert at_most("calls", 1.5, found) == Row(
+        "calls", "1.50", "at most 1.5", True, "high: 3 over 2"
+    )
+    row = at_most("calls", 1.0, found, limit="nothing: 0.9")
+    assert missed([row, Row("GPU", "not measured", "1", None)]) == ["calls"]
+    assert "**missed**<br><sub>limit: nothing: 0.9</sub>" in table([row])
+
+
+@pytest.mark.slow
+def test_the_short_form_meets_its_goals():
+    command = [sys.executable, "-m", "benchmarks", "--short"]
+    root = Path(__file__).parents[1]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Missed: none." in ran.stdout
