@@ -63,7 +63,6 @@ class SequentialLR(Schedule):
     milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=True))
 
     def __post_init__(self):
-        super().__post_init__()
         if len(self.milestones) != len(self.schedulers) - 1:
             raise ValueError(
                 f"`milestones` must be one fewer than the {len(self.schedulers)} `schedulers`, got "
@@ -123,7 +122,6 @@ class ChainedScheduler(Schedule):
     schedulers: tuple[Schedule, ...] = argument(schedules)
 
     def __post_init__(self):
-        super().__post_init__()
         for part in self._parts():
             if not part._is_factor:
                 raise ValueError(

@@ -163,7 +163,6 @@ class OneCycleLR(Schedule):
     three_phase: bool = argument(boolean, default=False, static=True)
 
     def __post_init__(self):
-        super().__post_init__()
         if self.total_steps is None and (self.epochs is None or self.steps_per_epoch is None):
             raise ValueError(
                 "`total_steps`, or both `epochs` and `steps_per_epoch`, must be given, got "

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._schedule import Check, Schedule, argument, integer, is_array, one_of, real
+from jaxsched._schedule import Check, Frozen, argument, integer, is_array, one_of, real
 
 _INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
@@ -47,8 +47,7 @@ class PlateauState:
 
 @final
 @jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True, repr=False)
-class ReduceLROnPlateau:
+class ReduceLROnPlateau(Frozen):
     """Lowers the learning rate when a metric, told once an epoch, has stopped improving.
 
     For `ReduceLROnPlateau(0.1, patience=2)`, told one metric an epoch:
@@ -122,10 +121,7 @@ class ReduceLROnPlateau:
     min_lr: float = argument(_number(real(at_least=0)), default=0.0)
     eps: float = argument(_number(real(at_least=0)), default=1e-8)
 
-    __repr__, __getstate__ = Schedule.__repr__, Schedule.__getstate__
-
     def __post_init__(self) -> None:
-        Schedule.__post_init__(self)  # pyright: ignore[reportArgumentType]
         if not 0 < self.factor < 1:
             raise ValueError(f"`factor` must be above 0 and below 1, got {self.factor!r}")
         if (self.mode, self.threshold_mode) == ("min", "rel") and self.threshold >= 1:

@@ -20,7 +20,7 @@ import operator
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeGuard, dataclass_transform
+from typing import Any, ClassVar, TypeGuard, dataclass_transform
 
 import jax
 import jax.numpy as jnp
@@ -331,7 +331,47 @@ def has_arrays(tree: Any) -> bool:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(argument,))
-class Schedule(ABC):
+class Frozen:
+    """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
+
+    Half of the time of `import jaxsched` would go into what dataclasses generate for each class
+    beside `__init__`. It is here, once for all of them.
+    """
+
+    _checks: ClassVar[dict[str, Check]]
+
+    def __init_subclass__(cls) -> None:
+        dataclasses.dataclass(repr=False, eq=False)(cls)
+        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        cls._checks = {f.name: f.metadata["check"] for f in fields}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) or name not in self._checks:  # `__init__` sets each once
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        vars(self)[name] = self._checks[name](name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arguments only: what is cached is made again.
+        return {name: getattr(self, name) for name in self._checks}
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self is other or self.__getstate__() == other.__getstate__()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__getstate__().values()))
+
+    def __repr__(self) -> str:
+        first, *others = self.__getstate__().items()
+        arguments = [repr(first[1]), *(f"{name}={value!r}" for name, value in others)]
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+
+class Schedule(Frozen, ABC):
     """Base of all schedules. A subclass is final, and becomes a frozen dataclass and a pytree."""
 
     _is_factor = False
@@ -342,7 +382,7 @@ class Schedule(ABC):
     def __init_subclass__(cls) -> None:
         if cls.__bases__ != (Schedule,):
             raise TypeError(f"{cls.__bases__[0].__name__} is final and cannot be subclassed")
-        dataclasses.dataclass(frozen=True, repr=False)(cls)
+        super().__init_subclass__()
         fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
         children = [f.name for f in fields if not f.metadata["static"]]
         static = [f.name for f in fields if f.metadata["static"]]
@@ -362,11 +402,6 @@ class Schedule(ABC):
             return self
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
-
-    def __post_init__(self) -> None:
-        for f in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value = f.metadata["check"](f.name, getattr(self, f.name))
-            object.__setattr__(self, f.name, value)
 
     @abstractmethod
     def _value(self, count: Any, ops: Any) -> Any:
@@ -415,16 +450,6 @@ class Schedule(ABC):
             for member in value if isinstance(value, tuple) else (value,):
                 if isinstance(member, Schedule):
                     yield from member._parts()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Fields only: what is cached is made again.
-        names = [f.name for f in dataclasses.fields(self)]  # pyright: ignore[reportArgumentType]
-        return {name: getattr(self, name) for name in names}
-
-    def __repr__(self) -> str:
-        first, *others = self.__getstate__().items()
-        arguments = [repr(first[1]), *(f"{name}={value!r}" for name, value in others)]
-        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 class _Function(Schedule):
