@@ -108,7 +108,7 @@ class CosineAnnealingWarmRestarts(Schedule):
         if self.T_mult == 1:
             start, length = cycles, 1.0
         else:
-            index = ops.passed(self._starts, cycles) - 1
+            index = ops.passed(self._ends, cycles)
             start = ops.like(ops.take(self._starts, index), count)
             length = ops.take(self._lengths, index)
         t = ops.real(count - self.T_0 * start) / ops.real(self.T_0)
@@ -122,6 +122,10 @@ class CosineAnnealingWarmRestarts(Schedule):
             itertools.count(), lambda s, _: s * self.T_mult + 1, initial=0
         )
         return tuple(itertools.takewhile(lambda start: start < 2**63, starts))
+
+    @functools.cached_property
+    def _ends(self) -> tuple[int, ...]:
+        return self._starts[1:]
 
     @functools.cached_property
     def _lengths(self) -> tuple[float, ...]:

@@ -262,16 +262,20 @@ class JaxOps:
 
     @staticmethod
     def passed(boundaries, count):
+        xp = jnp if has_arrays(boundaries) else np
+        ascending = xp.sort(xp.asarray(boundaries, xp.int64))
+        index = jnp.zeros(count.shape, jnp.int64)
+        if len(boundaries) <= 8:  # half of the time of the search with 2, as much with 8
+            for i, boundary in enumerate(ascending):
+                index = jnp.where(boundary.astype(count.dtype) <= count, i + 1, index)
+            return index
         # A branchless binary search. jnp.searchsorted is a `while` loop on a scalar by default
         # and takes 35 ms instead of 9 with method="scan_unrolled" (a million counts, 512
         # boundaries, 2 CPU cores).
-        xp = jnp if has_arrays(boundaries) else np
         size = 1 << len(boundaries).bit_length()
         padding = (0, size - 1 - len(boundaries))
-        ascending = xp.sort(xp.asarray(boundaries, xp.int64))
         ascending = xp.pad(ascending, padding, constant_values=_INT64_MAX)
         ascending = jnp.asarray(ascending).astype(count.dtype)
-        index = jnp.zeros(count.shape, jnp.int64)
         while size := size // 2:
             index = jnp.where(_take(ascending, index + (size - 1)) <= count, index + size, index)
         return index

@@ -38,12 +38,11 @@ def test_steps_change_at_the_count_and_not_beside_it(length, dtype):
     some = [*range(1, 65), epochs // 3, epochs // 2, epochs - 1, epochs]
     counts = around(np.array([e * length for e in some if 0 < e <= epochs]), dtype)
     gamma = 1 - 1 / max(epochs, 2)  # near enough to 1 to tell neighbours up to the last epoch
-    for schedule in (
-        js.StepLR(1.0, length, gamma),
-        js.per_epoch(js.StepLR(1.0, 1, gamma), length),
-    ):
-        expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
-        np.testing.assert_array_equal(jax.jit(schedule)(jnp.asarray(counts, dtype)), expected)
+    expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
+    schedules = [js.StepLR(1.0, length, gamma), js.per_epoch(js.StepLR(1.0, 1, gamma), length)]
+    jitted = jax.jit(lambda counts: [schedule(counts) for schedule in schedules])
+    for schedule, got in zip(schedules, jitted(jnp.asarray(counts, dtype)), strict=True):
+        np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
 
 
@@ -63,7 +62,7 @@ def test_scalar_jit_changes_at_the_boundary_where_optax_is_late(length):
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 7, 8, 64, 512])
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 8, 9, 64, 512])
 def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
     largest = LARGEST[dtype]
     spread = [largest * (i + 1) // number for i in range(number)]  # the last one is the largest
@@ -73,10 +72,11 @@ def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
         expected = np.array(
             [0.1 * 0.9 ** sum(m <= c for m in milestones) for c in counts.tolist()]
         ).astype(np.float32)
-        got = jax.jit(schedule)(jnp.asarray(counts, dtype))
-        np.testing.assert_array_equal(got, expected)
-        got = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, dtype))
-        np.testing.assert_array_equal(got, expected)
+        jitted = jax.jit(
+            lambda counts, schedule=schedule: [schedule(counts), jax.vmap(schedule)(counts)]
+        )
+        for got in jitted(jnp.asarray(counts, dtype)):
+            np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
 
 
