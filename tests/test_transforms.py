@@ -40,18 +40,25 @@ def float32(schedule, counts=COUNTS):
 
 @every_schedule
 def test_control_flow(schedule):
+    def nine(count):
+        return jnp.float32(9)
+
+    @jax.jit
+    def run(count):
+        conditional = jax.lax.cond(count < 99, schedule, nine, count)
+        chosen = jax.lax.switch(jnp.minimum(count, 1), [nine, schedule], count)
+        total = jax.lax.fori_loop(0, 12, lambda c, sum: sum + schedule(c), jnp.float32(0))
+        _, last = jax.lax.while_loop(
+            lambda x: x[0] <= count, lambda x: (x[0] + 1, schedule(x[0])), (0, 0.0)
+        )
+        mapped = jax.lax.map(schedule, jnp.asarray(COUNTS))
+        return conditional, chosen, jax.checkpoint(schedule)(count), last, total, mapped
+
     expected = float32(schedule)
-    for n in (0, 7):
-        count = jnp.int32(n)
-        conditional = jax.lax.cond(count < 99, schedule, lambda c: jnp.float32(9), count)
-        chosen = jax.lax.switch(1, [lambda c: jnp.float32(9), schedule], count)
-        for value in (conditional, chosen, jax.checkpoint(schedule)(count)):
-            np.testing.assert_array_max_ulp(np.asarray(value), expected[n])
-    total = jax.lax.fori_loop(0, 12, lambda c, sum: sum + schedule(c), jnp.float32(0))
+    *values, total, mapped = run(jnp.int32(7))
+    for value in values:
+        np.testing.assert_array_max_ulp(np.asarray(value), expected[7])
     np.testing.assert_allclose(total, expected.sum(), rtol=1e-6)
-    last = jax.lax.while_loop(lambda x: x[0] < 12, lambda x: (x[0] + 1, schedule(x[0])), (0, 0.0))
-    np.testing.assert_array_max_ulp(np.asarray(last[1]), expected[-1])
-    mapped = jax.lax.map(schedule, jnp.asarray(COUNTS))
     np.testing.assert_array_max_ulp(np.asarray(mapped), expected)
 
 

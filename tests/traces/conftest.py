@@ -1,1 +1,1 @@
-collect_ignore_glob = ["*.py"]  # no doctests here, and two of the files need torch
+collect_ignore_glob = ["*.py"]  # no doctests here, and some of the files need torch
