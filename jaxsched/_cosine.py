@@ -104,13 +104,11 @@ class CosineAnnealingWarmRestarts(Schedule):
     eta_min: float = argument(real(at_least=0), default=0.0)
 
     def _value(self, count, ops):
-        cycles = ops.quotient(count, self.T_0)  # of the first cycle's length
-        if self.T_mult == 1:
-            start, length = cycles, 1.0
-        else:
-            index = ops.passed(self._ends, cycles)
+        start = ops.quotient(count, self.T_0)  # in lengths of the first cycle
+        if self.T_mult > 1:
+            index = ops.passed(self._starts[1:], start)
             start = ops.like(ops.take(self._starts, index), count)
-            length = ops.take(self._lengths, index)
+        length = ops.real(start) * (self.T_mult - 1) + 1
         t = ops.real(count - self.T_0 * start) / ops.real(self.T_0)
         left = (length - t) / length
         return self.eta_min + (self.base_lr - self.eta_min) * ops.sin(math.pi / 2 * left) ** 2
@@ -122,14 +120,6 @@ class CosineAnnealingWarmRestarts(Schedule):
             itertools.count(), lambda s, _: s * self.T_mult + 1, initial=0
         )
         return tuple(itertools.takewhile(lambda start: start < 2**63, starts))
-
-    @functools.cached_property
-    def _ends(self) -> tuple[int, ...]:
-        return self._starts[1:]
-
-    @functools.cached_property
-    def _lengths(self) -> tuple[float, ...]:
-        return tuple(float(self.T_mult**i) for i in range(len(self._starts)))
 
 
 @final
