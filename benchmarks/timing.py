@@ -88,13 +88,13 @@ def jitted():
     schedules = {k: jaxsched(*d) for k, d in family(1000).items()} | adapters()
     count = jnp.int32(400)
     found = {
-        name: versus(call(schedule, count), call(nothing, count), 101, 0.002)
+        name: versus(call(schedule, count), call(nothing, count), 301, 0.002)
         for name, schedule in schedules.items()
     }
     plateau = js.ReduceLROnPlateau(0.1)
     state = plateau.init()
     found["ReduceLROnPlateau"] = versus(
-        call(plateau, state), call(lambda state: nothing(state.cuts), state), 101, 0.002
+        call(plateau, state), call(lambda state: nothing(state.cuts), state), 301, 0.002
     )
     return found
 
@@ -179,16 +179,16 @@ def compile_nothing():
     return once(_compile(nothing), _compile(nothing)).ours
 
 
-def updates(size, rounds):
-    """An update of size x size parameters with a schedule, over one with a constant learning rate.
+def updates():
+    """An update of 4 million parameters with a schedule, over one with a constant learning rate.
 
     "nothing" is a schedule that does nothing: optax.constant_schedule.
     """
     # All update the same arrays: some places in memory are faster, by more than a schedule takes.
-    _, (params, (trace, _), grads) = update(0.1, size)
+    _, (params, (trace, _), grads) = update(0.1, size=2000)
 
     def side(lr):
-        function, (_, (_, own), _) = update(lr, size)
+        function, (_, (_, own), _) = update(lr, size=2000)
         step = jax.jit(function, donate_argnums=(0, 1))
 
         def run():
@@ -201,9 +201,9 @@ def updates(size, rounds):
     names = ["StepLR", "MultiStepLR, 64 milestones", "PolynomialLR", "CosineAnnealingLR"]
     names += ["CosineAnnealingWarmRestarts", "OneCycleLR", "SequentialLR"]
     schedules = {name: jaxsched(*family(1000)[name]) for name in names}
-    schedules["nothing"] = optax.constant_schedule(0.1)
+    schedules |= {"nothing": optax.constant_schedule(0.1), "itself": 0.1}
     constant = side(0.1)
-    return {name: versus(side(s), constant, rounds, burst=0) for name, s in schedules.items()}
+    return {name: versus(side(lr), constant, 1001, burst=0) for name, lr in schedules.items()}
 
 
 def sweep():
