@@ -51,8 +51,7 @@ class CosineAnnealingLR(Schedule):
     eta_min: float = argument(real(at_least=0), default=0.0)
 
     def _value(self, count, ops):
-        period = 2 * self.T_max
-        t = count - period * ops.quotient(count, period)
+        t = ops.remainder(count, 2 * self.T_max)
         left = ops.real(self.T_max - t) / ops.real(self.T_max)
         return self.eta_min + (self.base_lr - self.eta_min) * ops.sin(math.pi / 2 * left) ** 2
 

@@ -84,7 +84,7 @@ class CyclicLR(Schedule):
         up = self.step_size_up
         down = up if self.step_size_down is None else self.step_size_down
         past = ops.quotient(count, up + down)
-        t = count - (up + down) * past
+        t = ops.remainder(count, up + down)
         falling = ops.real(up + down - t) / ops.maximum(ops.real(down), 1.0)
         height = ops.where(t <= up, ops.real(t) / ops.real(up), falling)
         height = (self.max_lr - self.base_lr) * height

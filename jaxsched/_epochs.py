@@ -133,8 +133,7 @@ def _epoch(adapter: per_epoch | smooth_epochs, count: Any, ops: Any) -> tuple[An
     """The epoch of an update, the update's place in it, and how many updates it has."""
     lengths = adapter.steps_per_epoch
     if not isinstance(lengths, tuple):
-        epoch = ops.quotient(count, lengths)
-        return epoch, count - epoch * lengths, lengths
+        return ops.quotient(count, lengths), ops.remainder(count, lengths), lengths
     starts = adapter._starts
     listed = ops.passed(starts, count) - 1
     # Within the listed epochs there are no others yet, after them `listed` stands still.

@@ -157,8 +157,8 @@ def schedules(name: str, value: Any) -> tuple[Schedule, ...]:
 class PythonOps:
     """For a Python int: plain Python numbers, about a microsecond a call."""
 
-    quotient = operator.floordiv
-    """count // n, for n >= 1."""
+    quotient, remainder = operator.floordiv, operator.mod
+    """count // n and count % n, for n >= 1."""
     real = float
     """A count or a size as a floating-point number."""
     maximum, minimum = max, min
@@ -207,7 +207,7 @@ class PythonOps:
 class NumPyOps:
     """For a NumPy array of int64."""
 
-    quotient = np.floor_divide
+    quotient, remainder = np.floor_divide, np.remainder
     maximum, minimum, where = np.maximum, np.minimum, np.where
     power = np.float_power
     sin = np.sin
@@ -259,6 +259,10 @@ class JaxOps:
         # lax.div rounds towards 0, which is down, since no count is below 0. `//` would add six
         # instructions for the case that cannot be.
         return jax.lax.div(count, jnp.broadcast_to(jnp.int64(n), count.shape))
+
+    @staticmethod
+    def remainder(count, n):
+        return jax.lax.rem(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
 
     @staticmethod
     def passed(boundaries, count):
