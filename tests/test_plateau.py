@@ -70,7 +70,7 @@ def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(name):
     np.testing.assert_array_equal(got, lrs.astype(np.float32))
 
 
-@every_case(13)
+@pytest.mark.parametrize("name", [*CASES][::13])
 @pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
     kwargs, metrics, lrs = CASES[name]
