@@ -107,6 +107,7 @@ class CosineAnnealingWarmRestarts(Schedule):
         if self.T_mult > 1:
             index = ops.passed(self._starts[1:], start)
             start = ops.like(ops.take(self._starts, index), count)
+        # A cycle starts after 1 + T_mult + T_mult**2 ... = (length - 1) / (T_mult - 1).
         length = ops.real(start) * (self.T_mult - 1) + 1
         t = ops.real(count - self.T_0 * start) / ops.real(self.T_0)
         left = (length - t) / length

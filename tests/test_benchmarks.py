@@ -70,6 +70,11 @@ def test_a_schedule_adds_what_it_computes():
     assert program.added(js.StepLR(0.1, 3)).wrong == []
 
 
+def test_a_cosine_that_ends_adds_at_most_twice_what_optaxs_does():
+    ours = program.added(js.clamp(js.CosineAnnealingLR(0.1, 1000), 1000)).ours
+    assert ours <= 2 * program.added(optax.cosine_decay_schedule(0.1, 1000)).ours
+
+
 def test_both_sides_are_timed_in_turn():
     calls = []
     timing.versus(lambda: calls.append("a"), lambda: calls.append("b"), rounds=4, burst=0)

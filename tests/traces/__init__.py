@@ -8,6 +8,9 @@
 
 The values are run-length encoded: [value as float.hex(), how many counts in a row]. CyclicLR and
 OneCycleLR have "momentum" beside "lr". Reading needs no torch.
+
+`train.py` and `groups.py` train a `network.py` in torch, for mlp.json and groups.json, which
+`generate.py` writes, too.
 """
 
 import json

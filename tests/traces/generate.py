@@ -2,7 +2,7 @@
 
     python tests/traces/generate.py    rewrites the JSON files in this folder
 
-`python -m pytest -m torch` makes them again and compares, to the last bit.
+`python -m pytest -m torch` makes them again and compares.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script, too
-from traces import FOLDER, plateau
+from traces import FOLDER, groups, plateau, train
 from traces.cases import CASES, Case, construct
 
 
@@ -77,3 +77,7 @@ def to_text(made: dict) -> str:
 if __name__ == "__main__":
     for class_name in [*CASES, "ReduceLROnPlateau"]:
         (FOLDER / f"{class_name}.json").write_text(to_text(make(class_name)))
+    for training in (train, groups):
+        made = training.make()
+        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(made[key])}" for key in made)
+        training.FILE.write_text(f"{{\n{lines}\n}}\n")
