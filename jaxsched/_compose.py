@@ -6,18 +6,8 @@ from typing import Any, final
 
 import jax
 
-from jaxsched._schedule import (
-    FLOAT64_MAX,
-    Schedule,
-    argument,
-    has_arrays,
-    integer,
-    integers,
-    is_array,
-    schedule,
-    schedules,
-    shorten,
-)
+from jaxsched._arguments import argument, has_arrays, integer, integers, is_array
+from jaxsched._schedule import Schedule, member, members, shorten
 
 
 @final
@@ -59,7 +49,7 @@ class SequentialLR(Schedule):
 
     _is_factor = True
 
-    schedulers: tuple[Schedule, ...] = argument(schedules)
+    schedulers: tuple[Schedule, ...] = argument(members)
     milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=True))
 
     def __post_init__(self):
@@ -72,15 +62,20 @@ class SequentialLR(Schedule):
         if not has_arrays(self.milestones) and any(a >= b for a, b in pairs):
             raise ValueError(f"`milestones` must increase strictly, got {self.milestones}")
 
-    def _value(self, count, ops):
-        starts = (0, *self.milestones)
-        members = [
-            lambda count, start=start, member=member: member._value(
-                ops.maximum(count - start, 0), ops
+    def _value(self, count, part, ops):
+        formulas = [
+            lambda count, part, start=start, part_of=schedule: ops.value(
+                part_of, ops.maximum(count, start) - start, part
             )
-            for start, member in zip(starts, self.schedulers, strict=True)
+            for start, schedule in zip((0, *self.milestones), self.schedulers, strict=True)
         ]
-        return ops.choose(ops.passed(self.milestones, count), members, count)
+        return ops.choose(self.milestones, formulas, count, part)
+
+    def _course(self, dtype):
+        last = self.schedulers[-1]._course(dtype)
+        if last is None or last[1]:
+            return None
+        return range(max(self.milestones, default=0) + last[0][-1] + 1), 0
 
 
 @final
@@ -119,7 +114,7 @@ class ChainedScheduler(Schedule):
 
     _is_factor = True
 
-    schedulers: tuple[Schedule, ...] = argument(schedules)
+    schedulers: tuple[Schedule, ...] = argument(members)
 
     def __post_init__(self):
         for part in self._parts():
@@ -133,12 +128,18 @@ class ChainedScheduler(Schedule):
         if len(numbers) > 1:
             raise ValueError(f"`schedulers` must have one base_lr, got {sorted(numbers)}")
 
-    def _value(self, count, ops):
-        value = self._base_lrs[0]
-        for factor in self._factors:
-            # Finite, so that 0 times it is 0.
-            value = value * ops.minimum(factor._value(count, ops), FLOAT64_MAX)
-        return value
+    def _value(self, count, part, ops):
+        factors = [ops.in_double.value(factor, count, part) for factor in self._factors]
+        return ops.product(self._base_lrs[0], *factors)
+
+    def _course(self, dtype):
+        last = 0
+        for schedule in self.schedulers:
+            course = schedule._course(dtype)
+            if course is None or course[1]:
+                return None
+            last = max(last, course[0][-1])
+        return range(last + 1), 0
 
     @functools.cached_property
     def _base_lrs(self) -> list[Any]:
@@ -186,8 +187,13 @@ class clamp(Schedule):
 
     _is_factor = True
 
-    schedule: Schedule = argument(schedule)
+    schedule: Schedule = argument(member)
     last_count: int = argument(integer(at_least=0))
 
-    def _value(self, count, ops):
-        return self.schedule._value(ops.minimum(count, self.last_count), ops)
+    def _value(self, count, part, ops):
+        if not isinstance(part, int):
+            part = ops.where(count < self.last_count, part, 0.0)
+        return ops.value(self.schedule, ops.minimum(count, self.last_count), part)
+
+    def _course(self, dtype):
+        return range(self.last_count + 1), 0

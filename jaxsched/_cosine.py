@@ -2,10 +2,10 @@
 
 import functools
 import itertools
-import math
 from typing import final
 
-from jaxsched._schedule import Schedule, argument, integer, is_array, one_of, real
+from jaxsched._arguments import argument, integer, is_array, one_of, real
+from jaxsched._schedule import Schedule
 
 
 @final
@@ -50,10 +50,14 @@ class CosineAnnealingLR(Schedule):
     T_max: int = argument(integer(at_least=1))
     eta_min: float = argument(real(at_least=0), default=0.0)
 
-    def _value(self, count, ops):
+    def _value(self, count, part, ops):
         t = ops.remainder(count, 2 * self.T_max)
-        left = ops.real(self.T_max - t) / ops.real(self.T_max)
-        return self.eta_min + (self.base_lr - self.eta_min) * ops.sin(math.pi / 2 * left) ** 2
+        left = ops.where(t < self.T_max, self.T_max - t - part, t - self.T_max + part)
+        left = ops.ratio(left, self.T_max)
+        return self.eta_min + (self.base_lr - self.eta_min) * ops.half_wave(left)
+
+    def _course(self, dtype):
+        return range(2 * self.T_max), 2 * self.T_max
 
     @property
     def _is_factor(self):
@@ -102,22 +106,29 @@ class CosineAnnealingWarmRestarts(Schedule):
     T_mult: int = argument(integer(at_least=1), default=1, static=True)
     eta_min: float = argument(real(at_least=0), default=0.0)
 
-    def _value(self, count, ops):
-        start = ops.quotient(count, self.T_0)  # in lengths of the first cycle
-        if self.T_mult > 1:
-            index = ops.passed(self._starts[1:], start)
-            start = ops.like(ops.take(self._starts, index), count)
-        # A cycle starts after 1 + T_mult + T_mult**2 ... = (length - 1) / (T_mult - 1).
-        length = ops.real(start) * (self.T_mult - 1) + 1
-        t = ops.real(count - self.T_0 * start) / ops.real(self.T_0)
-        left = (length - t) / length
-        return self.eta_min + (self.base_lr - self.eta_min) * ops.sin(math.pi / 2 * left) ** 2
+    def _value(self, count, part, ops):
+        if self.T_mult == 1:
+            t, length = ops.remainder(count, self.T_0), self.T_0
+        else:
+            # With Python's numbers in counts, else in lengths of the first cycle.
+            at, unit = (
+                (ops.quotient(count, self.T_0), self.T_0) if is_array(self.T_0) else (count, 1)
+            )
+            start = unit * ops.latest(self._starts, at)
+            # A cycle starts after T_0 * (1 + T_mult + ...) = (length - T_0) / (T_mult - 1).
+            t, length = count - start, start * (self.T_mult - 1.0) + self.T_0
+        left = ops.ratio(length - (t + part), length)
+        return self.eta_min + (self.base_lr - self.eta_min) * ops.half_wave(left)
+
+    def _course(self, dtype):
+        return (range(self.T_0), self.T_0) if self.T_mult == 1 else None
 
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
-        """Where each cycle starts, in lengths of the first: 0, 1, 1 + T_mult, ... in 63 bits."""
+        """Where each cycle starts, in 63 bits."""
+        first = 1 if is_array(self.T_0) else self.T_0
         starts = itertools.accumulate(
-            itertools.count(), lambda s, _: s * self.T_mult + 1, initial=0
+            itertools.count(), lambda start, _: start * self.T_mult + first, initial=0
         )
         return tuple(itertools.takewhile(lambda start: start < 2**63, starts))
 
@@ -131,8 +142,8 @@ class SWALR(Schedule):
         lr = 0.1, 0.0875, 0.075, 0.0625    at counts 0, 1, 2, 3
         lr = 0.05                          for 4 <= count
 
-    Formula: `base_lr + (swa_lr - base_lr) * a`, where a is t = count / anneal_epochs, at most 1, or
-    sin(pi / 2 * t) ** 2 for "cos".
+    Formula: `swa_lr + (base_lr - swa_lr) * x` for "linear", where x is (anneal_epochs - count) /
+    anneal_epochs, at least 0; with sin(pi / 2 * x) ** 2 in its place for "cos".
 
     Args:
         base_lr: learning rate at count 0, >= 0.
@@ -163,10 +174,12 @@ class SWALR(Schedule):
     anneal_epochs: int = argument(integer(at_least=0), default=10)
     anneal_strategy: str = argument(one_of("cos", "linear"), default="cos", static=True)
 
-    def _value(self, count, ops):
-        length = ops.maximum(ops.real(self.anneal_epochs), 1.0)
-        elapsed = ops.where(self.anneal_epochs == 0, 1.0, ops.real(count))
-        t = ops.minimum(elapsed, length) / length
+    def _value(self, count, part, ops):
+        total = self.anneal_epochs
+        left = ops.ratio(total - ops.minimum(count + part, total), ops.maximum(total, 1))
         if self.anneal_strategy == "cos":
-            t = ops.sin(math.pi / 2 * t) ** 2
-        return self.base_lr * (1 - t) + self.swa_lr * t
+            left = ops.half_wave(left)
+        return self.swa_lr + (self.base_lr - self.swa_lr) * left
+
+    def _course(self, dtype):
+        return range(self.anneal_epochs + 1), 0

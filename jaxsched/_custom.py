@@ -6,16 +6,9 @@ from typing import Any, final
 
 import numpy as np
 
-from jaxsched._schedule import (
-    FLOAT64_MAX,
-    PythonOps,
-    Schedule,
-    argument,
-    function,
-    integer,
-    is_array,
-    real,
-)
+from jaxsched._arguments import argument, function, integer, is_array, real
+from jaxsched._ops import FLOAT64_MAX, PYTHON
+from jaxsched._schedule import Schedule
 
 
 @final
@@ -49,11 +42,13 @@ class LambdaLR(Schedule):
     [0.5, 0.25, 0.125]
     """
 
+    _is_traced = True
+
     base_lr: float = argument(real(at_least=0))
     lr_lambda: Callable[[Any], Any] = argument(function, static=True)
 
-    def _value(self, count, ops):
-        return self.base_lr * ops.call(self.lr_lambda, count)
+    def _value(self, count, part, ops):
+        return self.base_lr * ops.call(self.lr_lambda, count + part)
 
 
 @final
@@ -88,20 +83,24 @@ class MultiplicativeLR(Schedule):
     [0.5, 0.25, 0.125, 0.125, 0.125]
     """
 
-    _is_factor, _is_smooth = True, False
+    _is_factor, _is_smooth, _is_list = True, False, True
 
     base_lr: float = argument(real(at_least=0))
     lr_lambda: Callable[[Any], Any] = argument(function, static=True)
     horizon: int = argument(integer(at_least=1), static=True)
 
-    def _value(self, count, ops):
-        return self.base_lr * ops.take(self._products, ops.minimum(count, self.horizon - 1))
+    def _value(self, count, part, ops):
+        product = ops.take(self._products, ops.minimum(count, self.horizon - 1))
+        return ops.product(self.base_lr, product)
+
+    def _course(self, dtype):
+        return range(self.horizon), 0
 
     @functools.cached_property
     def _products(self) -> tuple[float, ...]:
         products = [1.0]
         for count in range(1, self.horizon):
-            products.append(min(products[-1] * PythonOps.call(self.lr_lambda, count), FLOAT64_MAX))
+            products.append(min(products[-1] * PYTHON.call(self.lr_lambda, count), FLOAT64_MAX))
         return tuple(products)
 
 
@@ -149,12 +148,15 @@ class RecordedLR(Schedule):
     [0.1, 0.05, 0.01, 0.01, 0.01]
     """
 
-    _is_smooth = False
+    _is_smooth, _is_list = False, True
 
     values: np.ndarray = argument(_recording)
 
-    def _value(self, count, ops):
-        return ops.real(ops.take(self.values, ops.minimum(count, len(self.values) - 1)))
+    def _value(self, count, part, ops):
+        return ops.take(self.values, ops.minimum(count, len(self.values) - 1))
+
+    def _course(self, dtype):
+        return range(len(self.values)), 0
 
     @functools.cached_property
     def _is_concrete(self):

@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any, final
 
-from jaxsched._schedule import (
-    Schedule,
+from jaxsched._arguments import (
     argument,
     boolean,
     function,
@@ -17,6 +16,8 @@ from jaxsched._schedule import (
     optional,
     real,
 )
+from jaxsched._ops import decay_places
+from jaxsched._schedule import Schedule
 
 
 @final
@@ -80,22 +81,39 @@ class CyclicLR(Schedule):
     base_momentum: float = argument(real(at_least=0), default=0.8)
     max_momentum: float = argument(real(at_least=0), default=0.9)
 
-    def _value(self, count, ops):
+    @property
+    def _sizes(self):
         up = self.step_size_up
-        down = up if self.step_size_down is None else self.step_size_down
-        past = ops.quotient(count, up + down)
-        t = ops.remainder(count, up + down)
-        falling = ops.real(up + down - t) / ops.maximum(ops.real(down), 1.0)
-        height = ops.where(t <= up, ops.real(t) / ops.real(up), falling)
-        height = (self.max_lr - self.base_lr) * height
+        return up, up if self.step_size_down is None else self.step_size_down
+
+    def _value(self, count, part, ops):
+        up, down = self._sizes
+        past, t = ops.quotient(count, up + down), ops.remainder(count, up + down)
+        height = ops.where(t < up, t + part, up + down - t - part)
+        height = (self.max_lr - self.base_lr) * ops.ratio(height, ops.where(t < up, up, down))
         if self.scale_fn is not None:
-            x = past + 1 if self.scale_mode == "cycle" else count
+            x = past + 1 if self.scale_mode == "cycle" else count + part
             height = height * ops.call(self.scale_fn, x)
         elif self.mode == "triangular2":
-            height = ops.decay(height, 0.5, past)
+            height = ops.product(height, ops.in_double.decay(1.0, 0.5, past))
         elif self.mode == "exp_range":
-            height = ops.decay(height, self.gamma, count)
+            height = ops.product(height, ops.in_double.decay(1.0, self.gamma, count + part))
         return self.base_lr + height
+
+    def _course(self, dtype):
+        period = sum(self._sizes)
+        height = abs(self.max_lr - self.base_lr)
+        if self.mode == "triangular2":
+            return range(period * decay_places(height, 0.5, dtype) + 1), 0
+        if self.mode == "triangular" or self.gamma == 1:
+            return range(period), period
+        if self.gamma > 1:
+            return None
+        return range(period * -(-decay_places(height, self.gamma, dtype) // period) + 1), 0
+
+    @property
+    def _is_traced(self):
+        return self.scale_fn is not None
 
     @property
     def momentum(self) -> "CyclicLR":
@@ -192,22 +210,29 @@ class OneCycleLR(Schedule):
         first = self.max_lr / self.div_factor
         return first, self.max_lr, first / self.final_div_factor
 
-    def _value(self, count, ops):
+    def _value(self, count, part, ops):
         last = float(self._total - 1)
         peak = self.pct_start * self._total - 1
         ends, lrs = (0.0, peak, last), self._lrs
         if self.three_phase:
             ends, lrs = (0.0, peak, 2 * peak, last), (*lrs[:2], lrs[0], lrs[2])
-        count = ops.minimum(ops.real(count), last)
-        value = lrs[0]
-        for i in range(1, len(ends)):
-            length = (ends[i] - ends[i - 1]) or 1.0  # one of no length has no counts
-            left = (ends[i] - count) / length
-            if self.anneal_strategy == "cos":
-                left = ops.sin(math.pi / 2 * left) ** 2
-            phase = lrs[i] + (lrs[i - 1] - lrs[i]) * left
-            value = phase if i == 1 else ops.where(count > ends[i - 1], phase, value)
-        return value
+        # A phase is its end, its length (one of no length has no counts), its first and last lr.
+        phases = [
+            (ends[i], ends[i] - ends[i - 1] or 1.0, lrs[i - 1], lrs[i]) for i in range(1, len(ends))
+        ]
+        count = ops.minimum(count + part, last)
+        now = phases[0]
+        for i, phase in enumerate(phases[1:], start=1):
+            is_later = count > ends[i]
+            now = [ops.where(is_later, new, old) for new, old in zip(phase, now, strict=True)]
+        end, length, first_lr, last_lr = now
+        left = (end - count) / length
+        if self.anneal_strategy == "cos":
+            left = ops.half_wave(left)
+        return last_lr + (first_lr - last_lr) * left
+
+    def _course(self, dtype):
+        return range(self._total), 0
 
     @property
     def momentum(self) -> "OneCycleLR":

@@ -2,7 +2,9 @@
 
 from typing import final
 
-from jaxsched._schedule import Schedule, argument, integer, integers, real
+from jaxsched._arguments import argument, integer, integers, real
+from jaxsched._ops import decay_places
+from jaxsched._schedule import Schedule
 
 _AT_LEAST_ONE = integer(at_least=1, hint="leave this schedule out to start without it")
 
@@ -45,8 +47,12 @@ class StepLR(Schedule):
     step_size: int = argument(integer(at_least=1))
     gamma: float = argument(real(at_least=0), default=0.1)
 
-    def _value(self, count, ops):
+    def _value(self, count, part, ops):
         return ops.decay(self.base_lr, self.gamma, ops.quotient(count, self.step_size))
+
+    def _course(self, dtype):
+        places = decay_places(self.base_lr, self.gamma, dtype)
+        return range(0, places * self.step_size, self.step_size), 0
 
 
 @final
@@ -88,9 +94,11 @@ class MultiStepLR(Schedule):
     milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=False))
     gamma: float = argument(real(at_least=0), default=0.1)
 
-    def _value(self, count, ops):
-        times = ops.passed(self.milestones, count)
-        return ops.decay(self.base_lr, self.gamma, times, most=len(self.milestones))
+    def _value(self, count, part, ops):
+        return ops.decay(self.base_lr, self.gamma, ops.passed(self.milestones, count))
+
+    def _course(self, dtype):
+        return (0, *self.milestones), 0
 
 
 @final
@@ -130,8 +138,11 @@ class ConstantLR(Schedule):
     factor: float = argument(real(at_least=0, at_most=1), default=1 / 3)
     total_iters: int = argument(_AT_LEAST_ONE, default=5)
 
-    def _value(self, count, ops):
+    def _value(self, count, part, ops):
         return self.base_lr * ops.where(count < self.total_iters, self.factor, 1.0)
+
+    def _course(self, dtype):
+        return (0, self.total_iters), 0
 
 
 @final
@@ -174,10 +185,13 @@ class LinearLR(Schedule):
     end_factor: float = argument(real(at_least=0, at_most=1), default=1.0)
     total_iters: int = argument(_AT_LEAST_ONE, default=5)
 
-    def _value(self, count, ops):
-        total = ops.real(self.total_iters)
-        t = ops.minimum(ops.real(count), total)
+    def _value(self, count, part, ops):
+        total = self.total_iters
+        t = ops.minimum(count + part, total)
         return self.base_lr * ((self.start_factor * (total - t) + self.end_factor * t) / total)
+
+    def _course(self, dtype):
+        return range(self.total_iters + 1), 0
 
 
 @final
@@ -214,8 +228,11 @@ class ExponentialLR(Schedule):
     base_lr: float = argument(real(at_least=0))
     gamma: float = argument(real(at_least=0))
 
-    def _value(self, count, ops):
-        return ops.decay(self.base_lr, self.gamma, count)
+    def _value(self, count, part, ops):
+        return ops.decay(self.base_lr, self.gamma, count + part)
+
+    def _course(self, dtype):
+        return range(decay_places(self.base_lr, self.gamma, dtype)), 0
 
 
 @final
@@ -255,8 +272,10 @@ class PolynomialLR(Schedule):
     total_iters: int = argument(_AT_LEAST_ONE, default=5)
     power: float = argument(real(at_least=0), default=1.0)
 
-    def _value(self, count, ops):
-        total = ops.real(self.total_iters)
-        return self.base_lr * ops.power(
-            ops.maximum(total - ops.real(count), 0.0) / total, self.power
-        )
+    def _value(self, count, part, ops):
+        total = self.total_iters
+        left = ops.ratio(total - ops.minimum(count + part, total), total)
+        return self.base_lr * ops.power(left, self.power)
+
+    def _course(self, dtype):
+        return range(self.total_iters + 1), 0

@@ -2,10 +2,12 @@
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-from jaxsched._schedule import Schedule, argument, integer, integers, schedule, shorten
+from jaxsched._arguments import argument, integer, integers
+from jaxsched._ops import Ops
+from jaxsched._schedule import Schedule, member, shorten
 
 
 def _one_or_more(name: str, value: Any) -> Any:
@@ -17,8 +19,36 @@ def _one_or_more(name: str, value: Any) -> Any:
     return lengths
 
 
+class _InEpochs:
+    """Which epoch an update is in, for both adapters."""
+
+    steps_per_epoch: Any
+
+    def _epoch(self, count: Any, ops: Ops) -> tuple[Any, Any, Any]:
+        """The epoch of an update, the update's place in it, and how many updates it has."""
+        lengths = self.steps_per_epoch
+        if not isinstance(lengths, tuple):
+            return ops.quotient(count, lengths), ops.remainder(count, lengths), lengths
+        starts = self._starts
+        listed = ops.passed(starts, count) - 1
+        # Within the listed epochs there are no others yet, after them `listed` stands still.
+        others = ops.quotient(ops.maximum(count, starts[-1]) - starts[-1], lengths[-1])
+        step = count - ops.take(starts, listed) - others * lengths[-1]
+        return listed + others, step, ops.take(lengths, listed)
+
+    @functools.cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """The count at which each listed epoch begins."""
+        return tuple(itertools.accumulate(self.steps_per_epoch[:-1], initial=0))
+
+    def _integers(self) -> Iterator[Any]:
+        yield from super()._integers()  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(self.steps_per_epoch, tuple):
+            yield self._starts[-1]
+
+
 @final
-class per_epoch(Schedule):
+class per_epoch(_InEpochs, Schedule):
     """Runs a schedule written in epochs on optimizer updates, one value an epoch.
 
     It is torch's loop that calls `scheduler.step()` once at the end of each epoch.
@@ -57,20 +87,25 @@ class per_epoch(Schedule):
 
     _is_factor, _is_smooth = True, False
 
-    schedule: Schedule = argument(schedule)
+    schedule: Schedule = argument(member)
     steps_per_epoch: int | tuple[int, ...] = argument(_one_or_more)
 
-    def _value(self, count, ops):
-        epoch, _, _ = _epoch(self, count, ops)
-        return self.schedule._value(epoch, ops)
+    def _value(self, count, part, ops):
+        epoch, _, _ = self._epoch(count, ops)
+        return ops.value(self.schedule, epoch)
 
-    @functools.cached_property
-    def _starts(self) -> tuple[int, ...]:
-        return _starts(self.steps_per_epoch)
+    def _course(self, dtype):
+        course, length = self.schedule._course(dtype), self.steps_per_epoch
+        if course is None or isinstance(length, tuple):
+            return None
+        starts, period = course
+        if isinstance(starts, range):
+            return range(0, starts.stop * length, starts.step * length), period * length
+        return tuple(start * length for start in starts), period * length
 
 
 def _can_be_smooth(name: str, value: Any) -> Schedule:
-    value = schedule(name, value)
+    value = member(name, value)
     for part in value._parts():
         if not part._is_smooth:
             raise ValueError(
@@ -81,7 +116,7 @@ def _can_be_smooth(name: str, value: Any) -> Schedule:
 
 
 @final
-class smooth_epochs(Schedule):
+class smooth_epochs(_InEpochs, Schedule):
     """Runs a schedule written in epochs on optimizer updates, moving at each update.
 
     For `smooth_epochs(LinearLR(0.1, 0.5, 1.0, total_iters=1), steps_per_epoch=4)`:
@@ -118,33 +153,17 @@ class smooth_epochs(Schedule):
     schedule: Schedule = argument(_can_be_smooth)
     steps_per_epoch: int | tuple[int, ...] = argument(_one_or_more)
 
-    def _value(self, count, ops):
-        epoch, step, length = _epoch(self, count, ops)
+    def _value(self, count, part, ops):
+        epoch, step, length = self._epoch(count, ops)
         # The epoch and its part, since count / length may be just below an epoch's first update.
-        part = ops.real(step) / ops.real(length)
-        return ops.real_sizes(self.schedule)._value(ops.real(epoch) + part, ops)
+        return ops.value(self.schedule, epoch, ops.ratio(step + part, length))
 
-    @functools.cached_property
-    def _starts(self) -> tuple[int, ...]:
-        return _starts(self.steps_per_epoch)
-
-
-def _epoch(adapter: per_epoch | smooth_epochs, count: Any, ops: Any) -> tuple[Any, Any, Any]:
-    """The epoch of an update, the update's place in it, and how many updates it has."""
-    lengths = adapter.steps_per_epoch
-    if not isinstance(lengths, tuple):
-        return ops.quotient(count, lengths), ops.remainder(count, lengths), lengths
-    starts = adapter._starts
-    listed = ops.passed(starts, count) - 1
-    # Within the listed epochs there are no others yet, after them `listed` stands still.
-    others = ops.quotient(ops.maximum(count - starts[-1], 0), lengths[-1])
-    step = count - ops.take(starts, listed) - others * lengths[-1]
-    return listed + others, step, ops.take(lengths, listed)
-
-
-def _starts(lengths: Any) -> tuple[int, ...]:
-    """The count at which each listed epoch begins."""
-    return tuple(itertools.accumulate(lengths[:-1], initial=0))
+    def _course(self, dtype):
+        course, length = self.schedule._course(dtype), self.steps_per_epoch
+        if course is None or isinstance(length, tuple):
+            return None
+        starts, period = course
+        return range(period * length or starts[-1] * length + 1), period * length
 
 
 def steps_per_epoch(

@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._schedule import Check, Frozen, argument, integer, is_array, one_of, real
+from jaxsched._arguments import Check, Frozen, argument, integer, is_array, one_of, real
 
 _INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
 
 
-def _number(check: Check) -> Check:
+def _known(check: Check) -> Check:
     """A number that is known now: the state carries it as static metadata."""
 
     def known(name: str, value: Any) -> Any:
@@ -111,15 +111,15 @@ class ReduceLROnPlateau(Frozen):
     [0.1, 0.1, 0.1, 0.1, 0.01, 0.01]
     """
 
-    base_lr: float = argument(_number(real(at_least=0)))
+    base_lr: float = argument(_known(real(at_least=0)))
     mode: str = argument(one_of("min", "max"), default="min")
-    factor: float = argument(_number(real()), default=0.1)
-    patience: int = argument(_number(integer(at_least=0)), default=10)
-    threshold: float = argument(_number(real(at_least=0)), default=1e-4)
+    factor: float = argument(_known(real()), default=0.1)
+    patience: int = argument(_known(integer(at_least=0)), default=10)
+    threshold: float = argument(_known(real(at_least=0)), default=1e-4)
     threshold_mode: str = argument(one_of("rel", "abs"), default="rel")
-    cooldown: int = argument(_number(integer(at_least=0)), default=0)
-    min_lr: float = argument(_number(real(at_least=0)), default=0.0)
-    eps: float = argument(_number(real(at_least=0)), default=1e-8)
+    cooldown: int = argument(_known(integer(at_least=0)), default=0)
+    min_lr: float = argument(_known(real(at_least=0)), default=0.0)
+    eps: float = argument(_known(real(at_least=0)), default=1e-8)
 
     def __post_init__(self) -> None:
         if not 0 < self.factor < 1:

@@ -69,7 +69,7 @@ def get_last_lr(opt_state: Any) -> list[Any]:
     found = [h["learning_rate"] for h in hyperparams if "learning_rate" in h]
     if found:
         # A hyperparameter of an nnx.Optimizer is an nnx.Variable, a pytree with one leaf.
-        return [_number(leaf) for leaf in jax.tree.leaves(found)]
+        return [_to_float(leaf) for leaf in jax.tree.leaves(found)]
     if hyperparams:
         names = ", ".join(sorted({name for h in hyperparams for name in h})) or "none"
         raise ValueError(
@@ -81,7 +81,7 @@ def get_last_lr(opt_state: Any) -> list[Any]:
     )
 
 
-def _number(leaf: Any) -> Any:
+def _to_float(leaf: Any) -> Any:
     if isinstance(leaf, jax.core.Tracer) or leaf.ndim > 0:
         return leaf
     return float(leaf)

@@ -1,0 +1,155 @@
+"""What an argument is: how it is checked, and what consists of such."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeGuard, dataclass_transform
+
+import jax
+import numpy as np
+
+Check = Callable[[str, Any], Any]
+"""Takes an argument's name and value, and returns what to store."""
+
+
+def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool = False) -> Any:
+    """A schedule's field: checked at construction; a pytree child unless `static`."""
+    metadata = {"check": check, "static": static}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
+    """Whether `value` is an array or a tracer, which no check can look into."""
+    return isinstance(value, (jax.Array, np.ndarray))
+
+
+def has_arrays(tree: Any) -> bool:
+    return any(map(is_array, jax.tree.leaves(tree)))
+
+
+def real(
+    *, at_least: float = -math.inf, above: float = -math.inf, at_most: float = math.inf
+) -> Check:
+    bounds = {f">= {at_least:g}": at_least, f"> {above:g}": above, f"<= {at_most:g}": at_most}
+    expected = " and ".join(text for text, bound in bounds.items() if math.isfinite(bound))
+    expected = f"a finite number {expected}".strip()
+
+    def check(name: str, value: Any) -> Any:
+        if is_array(value):
+            return value
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        number = float(value)
+        if not (math.isfinite(number) and at_least <= number <= at_most and number > above):
+            raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+        return number
+
+    return check
+
+
+def integer(*, at_least: int, hint: str = "") -> Check:
+    def check(name: str, value: Any) -> Any:
+        try:
+            return _integer(name, value, at_least, f"an integer >= {at_least}")
+        except ValueError as error:
+            raise ValueError(f"{error}; {hint}") if hint else error from None
+
+    return check
+
+
+def integers(*, at_least: int, ordered: bool) -> Check:
+    """A tuple of integers, sorted where their order means nothing (not `ordered`)."""
+    expected = f"a sequence of integers >= {at_least}"
+
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, jax.Array):
+            return value
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        values = tuple(_integer(name, v, at_least, expected) for v in value)
+        return values if ordered or has_arrays(values) else tuple(sorted(values))
+
+    return check
+
+
+def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
+    if is_array(value):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+    if value < at_least:
+        raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+    if value >= 2**62:  # so that the sum of two is an int64
+        raise ValueError(f"`{name}` must be {expected}, got {value!r}: not below 2**62")
+    return int(value)
+
+
+def one_of(*choices: str) -> Check:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+        return value
+
+    return check
+
+
+def boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}")
+    return bool(value)
+
+
+def optional(check: Check) -> Check:
+    return lambda name, value: None if value is None else check(name, value)
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    if not callable(value) or hasattr(value, "init") or hasattr(value, "update"):
+        raise TypeError(f"`{name}` must be a callable count -> value, got {value!r}")
+    return value
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(argument,))
+class Frozen:
+    """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
+
+    Half of the time of `import jaxsched` would go into what dataclasses generate for each class
+    beside `__init__`. It is here, once for all of them.
+    """
+
+    _checks: ClassVar[dict[str, Check]]
+
+    def __init_subclass__(cls) -> None:
+        dataclasses.dataclass(repr=False, eq=False)(cls)
+        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+        cls._checks = {f.name: f.metadata["check"] for f in fields}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in vars(self) or name not in self._checks:  # `__init__` sets each once
+            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+        vars(self)[name] = self._checks[name](name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arguments only: what is cached is made again.
+        return {name: getattr(self, name) for name in self._checks}
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self is other or self.__getstate__() == other.__getstate__()
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__getstate__().values()))
+
+    def __repr__(self) -> str:
+        first, *others = self.__getstate__().items()
+        arguments = [repr(first[1]), *(f"{name}={value!r}" for name, value in others)]
+        return f"{type(self).__name__}({', '.join(arguments)})"
