@@ -176,7 +176,8 @@ class SWALR(Schedule):
 
     def _value(self, count, part, ops):
         total = self.anneal_epochs
-        left = ops.ratio(total - ops.minimum(count + part, total), ops.maximum(total, 1))
+        length = ops.maximum(total, 1) if is_array(total) else max(total, 1)
+        left = ops.ratio(total - ops.minimum(count + part, total), length)
         if self.anneal_strategy == "cos":
             left = ops.half_wave(left)
         return self.swa_lr + (self.base_lr - self.swa_lr) * left

@@ -82,7 +82,8 @@ class Ops(ABC):
         return a / b
 
     @abstractmethod
-    def where(self, condition: Any, a: Any, b: Any) -> Any: ...
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        """a where the condition holds, else b; two Python integers may become real numbers."""
 
     @abstractmethod
     def passed(self, boundaries: Sequence[Any], count: Any) -> Any:
@@ -256,6 +257,8 @@ class JaxOps(Ops):
         return jnp.maximum(a, b)
 
     def where(self, condition, a, b):
+        if isinstance(a, int) and isinstance(b, int):  # would be int64
+            a, b = float(a), float(b)
         return jnp.where(condition, a, b)
 
     def quotient(self, count, n):
@@ -354,7 +357,7 @@ class JaxOps(Ops):
             return self._geometric(lambda n: NUMPY.decay(base_lr, gamma, n), places, times)
         half = _elementary.double(times * (log / 2))
         small = self._is_small(base_lr, jnp.exp2(2 * half.astype(jnp.float32)))
-        root = _elementary.exp2(half, self.dtype, jnp.where(small, 32, 0))
+        root = _elementary.exp2(half, self.dtype, 32 * jnp.asarray(small).astype(np.int32))
         return _unscaled(base_lr * root * root, small)
 
     def _is_small(self, *factors):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from schedules import LONG, MORE, SHORT
 
 import jaxsched as js
 
@@ -114,20 +115,9 @@ def test_clamp_holds_the_value_of_its_last_count():
 
 
 SMOOTH = [
-    js.LinearLR(0.1, 0.25, 1.0, 4),
-    js.ExponentialLR(0.1, 0.9),
-    js.PolynomialLR(0.1, 7, 0.9),
-    js.CosineAnnealingLR(0.1, 3, 0.01),
-    js.CosineAnnealingWarmRestarts(0.1, 2),
-    js.CosineAnnealingWarmRestarts(0.1, 1, 2, 0.01),
-    js.CyclicLR(0.1, 0.3, 2, 3, "triangular2"),
-    js.CyclicLR(0.1, 0.3, 2, 3, "exp_range", 0.9),
-    js.OneCycleLR(0.1, 9),
-    js.SWALR(0.1, 0.02, 4),
-    js.LambdaLR(0.1, lambda count: 0.9 ** (count / 1)),
-    js.SequentialLR([js.LinearLR(0.1), js.CosineAnnealingLR(0.1, 3)], [5]),
-    js.ChainedScheduler([js.LinearLR(0.1), js.ExponentialLR(0.1, 0.9)]),
-    js.clamp(js.CosineAnnealingLR(0.1, 3), 3),
+    s
+    for s in [*SHORT, *LONG, *MORE]
+    if all(part._is_smooth for part in s._parts()) and not isinstance(s, js.smooth_epochs)
 ]
 smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__name__)
 

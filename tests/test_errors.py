@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schedules import ARGUMENTS
 
 import jaxsched as js
 
@@ -20,23 +21,7 @@ def f(count):
 
 def with_argument(name, *classes):
     """(name, construct): each class with that argument set, the others being fine."""
-    fine = {
-        js.StepLR: {"base_lr": 0.1, "step_size": 5},
-        js.MultiStepLR: {"base_lr": 0.1, "milestones": [5]},
-        js.ConstantLR: {"base_lr": 0.1},
-        js.LinearLR: {"base_lr": 0.1},
-        js.ExponentialLR: {"base_lr": 0.1, "gamma": 0.9},
-        js.PolynomialLR: {"base_lr": 0.1},
-        js.CosineAnnealingLR: {"base_lr": 0.1, "T_max": 5},
-        js.CosineAnnealingWarmRestarts: {"base_lr": 0.1, "T_0": 5},
-        js.CyclicLR: {"base_lr": 0.1, "max_lr": 0.5},
-        js.OneCycleLR: {"max_lr": 0.1, "total_steps": 20},
-        js.LambdaLR: {"base_lr": 0.1, "lr_lambda": f},
-        js.MultiplicativeLR: {"base_lr": 0.1, "lr_lambda": f, "horizon": 5},
-        js.SWALR: {"base_lr": 0.1, "swa_lr": 0.05},
-        js.clamp: {"schedule": f, "last_count": 5},
-        js.SequentialLR: {"schedulers": [f, f], "milestones": [5]},
-    }
+    fine = {getattr(js, name): arguments for name, arguments in ARGUMENTS.items()}
     return [
         pytest.param(name, lambda v, c=c: c(**{**fine[c], name: v}), id=f"{c.__name__}.{name}")
         for c in classes or fine

@@ -11,55 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT
 
 import jaxsched as js
 
-
-def inverse(count):
-    return 1.0 / (count / 1 + 1.0)
-
-
-def half(count):
-    return 0.5
-
-
-SCHEDULES = [
-    js.StepLR(0.1, 5),
-    js.StepLR(1, np.int32(3), gamma=np.float32(0.5)),
-    js.MultiStepLR(0.1, [6, 3, 3]),
-    js.MultiStepLR(0.1, []),
-    js.ConstantLR(0.1),
-    js.LinearLR(0.1),
-    js.ExponentialLR(0.1, 0.9),
-    js.PolynomialLR(0.1, power=2),
-    js.CosineAnnealingLR(0.1, 4),
-    js.CosineAnnealingWarmRestarts(0.1, 2, 2),
-    js.SWALR(0.1, 0.01, 5),
-    js.CyclicLR(0.1, 0.3, 2, 3, "triangular2"),
-    js.CyclicLR(0.1, 0.3, 2).momentum,
-    js.OneCycleLR(0.1, 9),
-    js.OneCycleLR(0.1, epochs=3, steps_per_epoch=3, three_phase=True).momentum,
-    js.RecordedLR([0.1, 0.3, 0.2]),
-    js.SequentialLR([js.LinearLR(0.1), js.per_epoch(js.StepLR(0.1, 1), 2)], [4]),
-    js.ChainedScheduler([js.LinearLR(0.1), js.clamp(js.StepLR(0.1, 2), 4)]),
-    js.clamp(js.CosineAnnealingLR(0.1, 4), 4),
-    js.per_epoch(js.StepLR(0.1, 2), 3),
-    js.per_epoch(js.MultiStepLR(0.1, [1, 3]), [3, 1, 2]),
-    js.smooth_epochs(js.CosineAnnealingLR(0.1, 4), 3),
-    js.smooth_epochs(js.LinearLR(0.1, total_iters=3), [3, 1, 2]),
-]
-OF_FUNCTIONS = [
-    js.LambdaLR(0.1, inverse),
-    js.MultiplicativeLR(0.1, half, horizon=6),
-    js.CyclicLR(0.1, 0.3, 2, scale_fn=inverse),
-    js.per_epoch(inverse, 3),
-    js.smooth_epochs(js.LambdaLR(0.1, inverse), 3),
-    js.SequentialLR([inverse, js.LambdaLR(0.1, inverse)], [4]),
-]
-every_schedule = pytest.mark.parametrize(
-    "schedule", SCHEDULES + OF_FUNCTIONS, ids=lambda s: type(s).__name__
-)
+CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._parts())]
+CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
+SCHEDULES = SHORT + LONG + MORE + OF_FUNCTIONS
+every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 INTEGER_DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+def test_one_of_each_is_tested():
+    public = {n for n, x in vars(js).items() if isinstance(x, type) and hasattr(x, "_course")}
+    assert ARGUMENTS.keys() == public
+    for schedules in (SHORT, LONG):
+        assert [type(s).__name__ for s in schedules] == list(ARGUMENTS)
 
 
 @every_schedule
@@ -101,7 +68,7 @@ def test_under_x64_a_jax_array_gives_strong_float64(schedule):
         counts = [jnp.arange(12, dtype=dtype) for dtype in ("int32", "int64", "uint64")]
         for value in jax.jit(lambda counts: [schedule(count) for count in counts])(counts):
             assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float64, False)
-            np.testing.assert_allclose(value, schedule(np.arange(12)), rtol=1e-13, atol=1e-17)
+            np.testing.assert_allclose(value, schedule(np.arange(12)), rtol=1e-12, atol=1e-17)
 
 
 @every_schedule
@@ -144,7 +111,7 @@ def test_a_jax_count_that_is_no_integer_is_refused(schedule, count):
             call(count)
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("schedule", CONCRETE, ids=lambda s: type(s).__name__)
 def test_repr_evaluates_back_with_the_public_names(schedule):
     assert eval(repr(schedule), vars(js)) == schedule
 
@@ -175,7 +142,7 @@ def test_copies_are_equal_and_hash_alike(schedule):
 
 
 def test_schedules_that_differ_are_not_equal():
-    assert len(set(SCHEDULES)) == len(SCHEDULES)
+    assert len(set(CONCRETE)) == len(CONCRETE)
     assert js.StepLR(0.1, 5) != js.StepLR(0.1, 5, gamma=0.2)
     assert js.MultiStepLR(0.1, [1, 2]) == js.MultiStepLR(0.1, [2, 1])
     assert js.MultiStepLR(0.1, [1, 2]) != js.MultiStepLR(0.1, [1, 2, 2])
@@ -205,7 +172,7 @@ def test_a_schedule_class_is_final():
 
 
 def test_optax_does_not_take_a_schedule_for_a_stateful_one():
-    for schedule in SCHEDULES + OF_FUNCTIONS:
+    for schedule in SCHEDULES:
         assert not isinstance(schedule, optax.schedules.StatefulSchedule)
 
 

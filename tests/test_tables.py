@@ -1,0 +1,179 @@
+"""What a schedule is on a device: a table where it is short, 32 bits where they suffice."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from schedules import LONG, MORE, OF_FUNCTIONS, SHORT, inverse, traced
+
+import jaxsched as js
+
+PLACES = 4096
+by_class = lambda s: type(s).__name__  # noqa: E731
+
+
+def program(schedule, dtype=jnp.int32):
+    return jax.jit(schedule).lower(jnp.zeros((), dtype)).as_text()
+
+
+def is_table(schedule):
+    return "f64" not in program(schedule)
+
+
+TABLES = [s for s in SHORT if not isinstance(s, js.LambdaLR)]
+TABLES += [
+    js.StepLR(0.1, 10**6, 0.5),
+    js.StepLR(0.1, 7, 10.0),
+    js.StepLR(0.1, 7, 0.0),
+    js.StepLR(0.0, 7),
+    js.MultiStepLR(0.1, [59_999, 80_001]),
+    js.MultiStepLR(0.1, [1000 * i + i * i for i in range(64)]),
+    js.MultiStepLR(0.1, [5, 2**40]),
+    js.CyclicLR(0.1, 0.3, 4, mode="triangular2"),
+    js.CyclicLR(0.1, 0.3, 4, mode="exp_range", gamma=0.9),
+    js.CyclicLR(0.1, 0.3, 4, mode="exp_range", gamma=1.0),
+    js.OneCycleLR(0.1, 90, anneal_strategy="linear", three_phase=True),
+    js.SequentialLR([js.LinearLR(0.1, total_iters=5), js.CosineAnnealingLR(0.1, 90)], [5]),
+    js.SequentialLR([js.LinearLR(0.1, total_iters=500), js.MultiStepLR(0.1, [30_000])], [500]),
+    js.clamp(js.CosineAnnealingWarmRestarts(0.1, 10, 2), 310),
+    js.clamp(js.StepLR(0.1, 30_000), 90_000),
+]
+TABLES += [js.per_epoch(s, 391) for s in TABLES]
+TABLES += [js.per_epoch(js.CosineAnnealingLR(0.1, 90), [391, 390, 389])]
+
+
+@pytest.mark.parametrize("schedule", TABLES, ids=by_class)
+def test_a_short_schedule_is_a_table_and_to_the_last_bit_the_hosts(schedule):
+    assert is_table(schedule)
+    rows = np.concatenate([np.arange(9000), 391 * np.arange(9000)[:, None].repeat(3, 1).ravel()])
+    counts = np.unique(np.concatenate([rows, rows - 1, 2**30 + rows, [2**31 - 1]]))
+    counts = counts[(counts >= 0) & (counts < 2**31)]
+    with np.errstate(over="ignore"):
+        expected = schedule(counts).astype(np.float32)
+    for dtype in ("int32", "uint32"):
+        got = jax.jit(schedule)(jnp.asarray(counts, dtype))
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda n: js.LinearLR(0.1, total_iters=n - 1),
+        lambda n: js.PolynomialLR(0.1, n - 1),
+        lambda n: js.SWALR(0.1, 0.01, n - 1),
+        lambda n: js.OneCycleLR(0.1, n),
+        lambda n: js.CosineAnnealingWarmRestarts(0.1, n),
+        lambda n: js.clamp(js.CosineAnnealingLR(0.1, 10**6), n - 1),
+        lambda n: js.ChainedScheduler([js.LinearLR(0.1, total_iters=n - 1), js.StepLR(0.1, 9)]),
+    ],
+)
+def test_there_are_at_most_4096_places(build):
+    assert is_table(build(PLACES))
+    assert not is_table(build(PLACES + 1))
+
+
+def test_the_last_place_is_the_one_that_stays():
+    for schedule in (js.LinearLR(0.1, total_iters=4095), js.PolynomialLR(0.1, 4095)):
+        got = jax.jit(schedule)(jnp.array([4094, 4095, 4096, 2**31 - 1]))
+        np.testing.assert_array_equal(got, schedule(np.array([4094, 4095, 4095, 4095])).astype("f"))
+
+
+def test_a_decay_stays_where_its_dtype_ends():
+    for gamma in (0.5, 0.9, 3.0):
+        for x64 in (False, True):
+            with jax.enable_x64(x64), np.errstate(over="ignore"):
+                schedule = js.StepLR(0.1, 2, gamma)
+                counts = np.arange(30_000)
+                got = np.asarray(jax.jit(schedule)(counts))
+                expected, tiny = schedule(counts).astype(got.dtype), np.finfo(got.dtype).tiny
+                np.testing.assert_allclose(got, expected, rtol=1e-12, atol=tiny)
+
+
+def test_a_recording_of_any_length_is_a_table():
+    values = np.random.default_rng(0).uniform(0, 1, 50_000)
+    schedule = js.RecordedLR(values)
+    assert is_table(schedule)
+    got = jax.jit(schedule)(jnp.arange(50_003))
+    np.testing.assert_array_equal(got, values[np.minimum(np.arange(50_003), 49_999)].astype("f"))
+
+
+def test_a_users_function_is_traced_and_not_called_on_the_host():
+    for schedule in (
+        js.LambdaLR(0.1, inverse),
+        js.clamp(inverse, 5),
+        js.per_epoch(inverse, 5),
+        js.SequentialLR([inverse, js.LinearLR(0.1)], [5]),
+    ):
+        assert not is_table(schedule)
+
+
+def test_equal_programs_for_equal_schedules():
+    # The table is part of the program, not of the schedule's value.
+    schedule = js.CosineAnnealingLR(0.1, 100)
+    before = jax.tree.leaves(schedule), hash(schedule), repr(schedule)
+    text = program(schedule)
+    assert (jax.tree.leaves(schedule), hash(schedule), repr(schedule)) == before
+    assert program(js.CosineAnnealingLR(0.1, 100)) == text
+
+
+ALL = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._parts())]
+
+
+@pytest.mark.parametrize("schedule", ALL, ids=by_class)
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32"])
+def test_integers_have_32_bits(schedule, dtype):
+    assert "i64>" not in program(schedule, dtype)  # nor "ui64>"
+
+
+@pytest.mark.parametrize("schedule", [s for s in ALL if jax.tree.leaves(s)], ids=by_class)
+def test_integers_have_32_bits_where_numbers_are_traced(schedule):
+    if isinstance(schedule, js.RecordedLR):
+        return
+    text = jax.jit(lambda s, c: s(c)).lower(traced(schedule), jnp.int32(0)).as_text()
+    assert "i64>" not in text
+
+
+@pytest.mark.parametrize(
+    ("schedule", "count", "expected"),
+    [
+        (js.StepLR(1.0, 2**40, 0.5), 2**31 - 1, 1.0),
+        (js.LinearLR(1.0, 0.5, 1.0, 2**40), 2**31 - 1, 0.5 + 2**-10),
+        (js.per_epoch(js.StepLR(1.0, 1, 0.5), [2**30] * 5), 2**31 - 1, 0.5),
+        (js.SequentialLR([js.ConstantLR(1.0), js.StepLR(9.0, 5)], [2**40]), 2**31 - 1, 1.0),
+        (js.CyclicLR(0.0, 1.0, 2**31 - 1, 2**31 - 1), 2**31 - 1, 1.0),
+        (js.CosineAnnealingLR(1.0, 2**31 - 1), 2**31 - 1, 0.0),
+        (js.MultiStepLR(1.0, [2**31 - 1, 2**31], 0.5), 2**31 - 1, 0.5),
+        (js.MultiStepLR(1.0, [3, 2**31 - 1], 0.5), 2**31 - 1, 0.25),
+    ],
+)
+def test_where_numbers_do_not_fit_64_bits_are_used(schedule, count, expected):
+    for dtype in ("int32", "uint32"):
+        assert jax.jit(schedule)(jnp.asarray(count, dtype)) == np.float32(expected)
+    assert schedule(count) == pytest.approx(expected, rel=1e-9)
+
+
+def test_traced_sizes_up_to_the_largest_int32():
+    largest = jnp.int32(2**31 - 1)
+    for build in (
+        lambda n: js.CyclicLR(0.0, 1.0, n, n),
+        lambda n: js.CosineAnnealingLR(1.0, n),
+        lambda n: js.LinearLR(1.0, 0.5, 1.0, n),
+        lambda n: js.SWALR(1.0, 0.5, n),
+    ):
+        counts = np.array([0, 1, 2**30, 2**31 - 2, 2**31 - 1, 2**32 - 1], np.uint32)
+        got = build(largest)(jnp.asarray(counts))
+        np.testing.assert_array_max_ulp(np.asarray(got), build(2**31 - 1)(counts).astype("f"))
+
+
+def test_an_optax_schedule_is_adapted_under_strict_promotion():
+    import optax
+
+    schedule = js.per_epoch(optax.cosine_decay_schedule(0.1, 90), 3)
+    with jax.numpy_dtype_promotion("strict"):
+        got = jax.jit(schedule)(jnp.int32(150))
+        assert got == np.float32(schedule(150))
+
+
+@pytest.mark.parametrize("schedule", OF_FUNCTIONS, ids=by_class)
+def test_a_users_function_has_64_bits(schedule):
+    assert "i64>" in program(schedule) or isinstance(schedule, js.smooth_epochs)  # is given floats
