@@ -18,8 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.experimental import topologies
-from jax.sharding import SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from traces import load
+
+from benchmarks import accuracy
+from benchmarks.family import jaxsched
 
 HAS_TPU = importlib.util.find_spec("libtpu") is not None
 HAS_CUDA = importlib.util.find_spec("jax_cuda12_plugin") is not None
@@ -33,6 +38,7 @@ def tpu(name: str = "v5e:2x2") -> Any:
     os.environ["TPU_SKIP_MDS_QUERY"] = "1"
     os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-4"
     os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
+    os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # by processes of which none has a TPU
     return topologies.get_topology_desc(topology_name=name, platform="tpu")
 
 
@@ -110,3 +116,140 @@ def run_on_cpu(compiled: jax.stages.Compiled) -> Any:
         return [np.asarray(r[0]) for r in results.disassemble_into_single_device_arrays()]
 
     return run
+
+
+# -- programs ----------------------------------------------------------------------------------
+
+
+def nothing(count):
+    return count.astype(jnp.float32)
+
+
+def instructions(compiled: jax.stages.Compiled) -> int:
+    """Of an optimized program, those inside of fusions too."""
+    return len(re.findall(r"^\s+(?:ROOT )?%?[\w.-]+ = ", compiled.as_text(), re.MULTILINE))
+
+
+def added_on_tpu(schedule: Any) -> int:
+    """Instructions of a schedule's program beside those of one that does nothing."""
+    count = np.int32(0)
+    ours, none = (instructions(compile_for(tpu(), f, count)) for f in (schedule, nothing))
+    return ours - none
+
+
+def update(lr: Any) -> tuple[Any, tuple]:
+    """An SGD update of one array."""
+    tx, params = optax.sgd(lr), np.ones((8, 8), np.float32)
+
+    def sgd(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return sgd, (params, tx.init(params), params)
+
+
+def kernels_of_update(lr: Any) -> int:
+    function, arguments = update(lr)
+    return len(kernels(compile_for(gpu(), function, *arguments)))
+
+
+def train_step(lr: Any, machine: Any) -> jax.stages.Compiled:
+    """The step of examples/train.py, for all devices of a machine."""
+    from flax import nnx
+
+    from examples import train
+
+    sgd = optax.inject_hyperparams(optax.sgd)(learning_rate=lr, momentum=0.9)
+    tx = optax.chain(optax.add_decayed_weights(5e-4), sgd)
+    model = train.Net(nnx.Rngs(0))
+    graph, state = nnx.split((model, nnx.Optimizer(model, tx, wrt=nnx.Param)))
+
+    def step(state, images, labels):
+        model, optimizer = nnx.merge(graph, state)
+        loss = train.train_step.__wrapped__(model, optimizer, images, labels)
+        return nnx.state((model, optimizer)), loss
+
+    mesh = Mesh(machine.devices, ("data",))
+    batch = (np.zeros((64, 8, 8, 1), np.float32), np.zeros(64, np.int32))
+
+    def like(tree, *spec):
+        sharding = NamedSharding(mesh, PartitionSpec(*spec))
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+        )
+
+    return jax.jit(step).lower(like(state), *like(batch, "data")).compile()
+
+
+def estimate(compiled: jax.stages.Compiled) -> float:
+    """Seconds that a TPU's program takes, as its compiler estimates."""
+    return compiled.cost_analysis()["optimal_seconds"]
+
+
+# -- torch's traces, by the TPU's program ------------------------------------------------------
+
+_BLOCK = 1024
+
+
+def on_tpu(schedules: list[Any], lengths: list[int]) -> list[np.ndarray]:
+    """The first values of schedules with Python's numbers, by one program."""
+
+    def program(counts):
+        return [schedule(counts[:n]) for schedule, n in zip(schedules, lengths, strict=True)]
+
+    counts = np.arange(max(lengths), dtype=np.int32)
+    return run_on_cpu(compile_for(tpu(), program, counts))(counts)
+
+
+def on_tpu_traced(schedules: list[Any], lengths: list[int]) -> list[np.ndarray]:
+    """The same with all numbers traced: doubles as two float32, as the TPU has them."""
+    programs, found = {}, []
+    for schedule, length in zip(schedules, lengths, strict=True):
+        leaves, structure = jax.tree.flatten(schedule)
+        kinds = tuple(map(type, leaves))
+        numbers = []
+        for leaf in leaves:
+            if isinstance(leaf, float):
+                numbers += [np.float32(leaf), np.float32(leaf - float(np.float32(leaf)))]
+            else:
+                numbers.append(np.int32(leaf))
+
+        def program(counts, *numbers, kinds=kinds, structure=structure):
+            rest = iter(numbers)
+            with jax.enable_x64(True):
+                leaves = [
+                    next(rest).astype(jnp.float64) + next(rest).astype(jnp.float64)
+                    if kind is float
+                    else next(rest)
+                    for kind in kinds
+                ]
+            return jax.tree.unflatten(structure, leaves)(counts)
+
+        counts = np.arange(-(-length // _BLOCK) * _BLOCK, dtype=np.int32).reshape(-1, _BLOCK)
+        if (structure, kinds) not in programs:
+            compiled = compile_for(tpu(), program, counts[0], *numbers)
+            programs[structure, kinds] = run_on_cpu(compiled)
+        run = programs[structure, kinds]
+        found.append(np.concatenate([run(block, *numbers)[0] for block in counts])[:length])
+    return found
+
+
+def scores_on_tpu(class_name: str, run: Any = on_tpu, least: float = 0) -> list[accuracy.Score]:
+    """How near torch's traces of a class the TPU's program comes: a score for each case.
+
+    Left out are a user's own functions, numbers that float32 cannot hold, and values below `least`.
+    """
+    schedules, traces = [], []
+    for key in ("lr", "momentum") if class_name in ("CyclicLR", "OneCycleLR") else ("lr",):
+        for _, kwargs, torch in load(class_name, key):
+            schedule = jaxsched(class_name, kwargs)
+            is_own = not any(part._is_traced for part in schedule._parts())
+            if is_own and accuracy.fits_float32(kwargs, torch):
+                schedules.append(schedule if key == "lr" else schedule.momentum)
+                traces.append(torch)
+    found = []
+    values = run(schedules, [*map(len, traces)]) if schedules else []
+    for got, torch in zip(values, traces, strict=True):
+        kept = (abs(torch) >= least) | (torch == 0)
+        found.append(accuracy.score(np.asarray(got, np.float64)[kept], torch[kept]))
+    return found

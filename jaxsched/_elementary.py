@@ -8,8 +8,8 @@ remainder changes: float64 for the leading term, float32 for the small ones that
 Bounds of the relative error, which tests hold against mpmath:
 
                  CPU, GPU    TPU
-    exp2           2**-45    2**-45 of what float32 can hold, for |y| below 128
-    log2           2**-48    2**-45 for x from 2**-100
+    exp2           2**-45    2**-45 for y from -80 to 127
+    log2           2**-48    2**-45 for x from 2**-80
     half_wave      2**-44    2**-44
 
 All take float64 arrays of any shape and give such.

@@ -26,16 +26,17 @@ MOST_PLACES = 2**_FINE_BITS
 
 
 class Table(NamedTuple):
-    """What a schedule's values are, made on the host: a value for each place."""
+    """What a schedule's values are, made on the host, in the dtype of the result."""
 
     values: np.ndarray
-    """In the dtype of the result."""
+    """At the first count of each place."""
     step: int
     """How many counts each place lasts."""
     period: int
     """After how many counts all of it repeats; 0: it stays at the last place."""
-    starts: Sequence[int] | None = None
-    """Or the counts at which the places after the first start, ascending, instead of `step`."""
+    changes: np.ndarray | None = None
+    """Where steps are irregular: the count within each place from which on `later` holds."""
+    later: np.ndarray | None = None
 
 
 class Ops(ABC):
@@ -279,12 +280,14 @@ class JaxOps(Ops):
     def _look_up(self, table, count):
         if table.period:
             count = self.remainder(count, table.period)
-        if table.starts is not None:
-            return self.take(table.values, self.passed(table.starts, count))
         place = count if table.step == 1 else self.quotient(count, table.step)
         if not table.period:
             place = self.minimum(place, len(table.values) - 1)
-        return self.take(table.values, place)
+        value = self.take(table.values, place)
+        if table.changes is None:
+            return value
+        is_later = count >= self.take(table.changes.astype(count.dtype), place)
+        return jnp.where(is_later, self.take(table.later, place), value)
 
     def passed(self, boundaries, count):
         # A branchless binary search. jnp.searchsorted is a `while` loop, even unrolled until it is

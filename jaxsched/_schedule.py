@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import textwrap
 from abc import ABC, abstractmethod
@@ -131,19 +132,26 @@ class Schedule(Frozen, ABC):
             return None
         starts, period = course
         most = math.inf if self._is_list else MOST_PLACES
-        if isinstance(starts, range):
-            step = math.gcd(starts.step, period)
-        else:
-            step = math.gcd(*starts[: MOST_PLACES + 1], period) or 1
-        places = (period or starts[-1] + step) // step
-        if places <= most and (period or starts[-1]) <= _INT32_MAX:
-            table = Table(np.arange(places) * step, step if places > 1 else 1, period)
-        elif not period and len(starts) <= most:
-            table = Table(np.array(starts), 1, 0, starts[1:])
-        else:
+        is_range = isinstance(starts, range)
+        if (not is_range and len(starts) > most) or (period or starts[-1]) > _INT32_MAX:
             return None
+        step = math.gcd(starts.step if is_range else math.gcd(*starts), period) or 1
+        if not is_range and starts[-1] // step >= most:  # irregular: at most one in each place
+            step = min(b - a for a, b in itertools.pairwise(sorted({*starts})))
+        places = period // step or starts[-1] // step + 1
+        if places > most:
+            return None
+        firsts, step = step * np.arange(places), step if places > 1 else 1
+        if is_range or all(start % step == 0 for start in starts):
+            return Table(self._rounded(firsts, dtype), step, period)
+        changes = firsts.copy()
+        changes[np.array(starts) // step] = starts
+        values, later = (self._rounded(counts, dtype) for counts in (firsts, changes))
+        return Table(values, step, 0, changes, later)
+
+    def _rounded(self, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
         with np.errstate(over="ignore", under="ignore"):
-            return table._replace(values=self._on_host(table.values).astype(dtype))
+            return self._on_host(counts).astype(dtype)
 
     @functools.cached_property
     def _tables(self) -> dict[np.dtype, Table | None]:
