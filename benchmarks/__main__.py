@@ -3,7 +3,8 @@
     python -m benchmarks            all rows, six minutes; also writes benchmarks/RESULTS.md
     python -m benchmarks --short    the rows that need no clock; fails if one misses its goal
 
-torch and braintools are measured where they are installed. All of it runs on the CPU.
+torch and braintools are measured where they are installed. All of it runs on the CPU; rows of TPU
+and GPU are read off their own compilers' programs, where jax[tpu] and jax[cuda12] are installed.
 """
 
 import argparse
@@ -16,8 +17,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import accuracy, program, timing
-from benchmarks.family import VERSIONS, torch
+from benchmarks import accelerators, accuracy, program, timing
+from benchmarks.family import VERSIONS, family, in_optax, jaxsched, torch
 from benchmarks.table import Row, at_most, markdown, missed, seconds, table, with_small
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -103,6 +104,92 @@ def boundary_row(lengths, libraries):
     )
 
 
+# -- rows of a TPU's and a GPU's program -------------------------------------------------------
+
+
+def on_accelerators():
+    """{schedule: (ours, optax's)}: a TPU's programs, and the kernels of a GPU's update."""
+    tpu, gpu = {}, {}
+    for updates in (1000, 10**6):
+        for name, description in family(updates).items():
+            pair = [jaxsched(*description), in_optax(*description)]
+            name = f"{name}, {updates:,} updates"
+            if accelerators.HAS_TPU:
+                tpu[name] = [s and accelerators.measure_on_tpu(s) for s in pair]
+            if accelerators.HAS_CUDA:
+                gpu[name] = [s and accelerators.kernels_of_update(s) for s in pair]
+    return tpu, gpu
+
+
+def is_table(name):
+    class_name, updates = name.rsplit(", ", 1)
+    schedule = jaxsched(*family(int(updates.split()[0].replace(",", "")))[class_name])
+    return schedule._table(np.dtype(np.float32)) is not None
+
+
+def tpu_rows(found):
+    def most(what, goal, names):
+        worst = max(names, key=lambda name: found[name][0].instructions)
+        ours, optax = found[worst]
+        small = f"{worst}; optax: {optax.instructions if optax else 'none'}"
+        met = ours.instructions <= goal
+        what = f"TPU: instructions beside a do-nothing program, {what}"
+        return Row(what, str(ours.instructions), f"at most {goal}", met, small)
+
+    own = [name for name in found if "LambdaLR" not in name]
+    power = [name for name in own if "Polynomial" in name and not is_table(name)]
+    constant, optax, ours = (
+        accelerators.estimate(accelerators.train_step(lr, accelerators.tpu()))
+        for lr in accelerators.STEP_LRS.values()
+    )
+    return [
+        most("tables", 100, [name for name in own if is_table(name)]),
+        most("formulas", 700, [n for n in own if not is_table(n) and n not in power]),
+        most("a fractional power", 1000, power),
+        Row(
+            "TPU: examples/train.py's step on v5e:2x2 over one with a constant lr, estimated",
+            *(f"{ours / constant:.4f}", "at most 1.02", ours <= 1.02 * constant),
+            f"{seconds(ours)} over {seconds(constant)}; optax: {optax / constant:.4f}",
+        ),
+    ]
+
+
+def tpu_trace_rows(scores):
+    """From accelerators.trace_scores()."""
+    rows = []
+    for numbers in ("Python's numbers", "traced numbers"):
+        ours = {c: s[numbers] for c, s in scores.items() if s.get(numbers)}
+        worst = min(ours, key=lambda c: ours[c].same / ours[c].values)
+        total = accuracy.add(ours.values())
+        share = ours[worst].same / ours[worst].values
+        small = f"{worst}; all: {total.same / total.values:.4%} of {total.values:,}"
+        if numbers == "Python's numbers":
+            optax = accuracy.add([s["optax"] for s in scores.values() if s.get("optax")])
+            small += f"; optax: {optax.same / optax.values:.2%} of {optax.values:,}"
+        what = f"TPU: torch's traces, float32 bit-identical, {numbers}"
+        rows.append(Row(what, f"{share:.3%}", "99.99%", share >= 0.9999, small))
+        what = f"TPU: torch's traces, worst ULP, {numbers}"
+        rows.append(Row(what, accuracy.ulp(total), "1", total.worst <= 1))
+    return rows
+
+
+def accelerator_table(tpu, gpu):
+    """Each cell: jaxsched's, optax's."""
+    lines = [["", "instructions", "bytes of code", "to compile", "estimate", "GPU kernels"]]
+    for name in tpu or gpu:
+        columns = [["", ""]] * 4
+        if tpu:
+            show = (str, str, seconds, seconds)
+            pair = tpu[name]
+            columns = [[f(p[i]) if p else "" for p in pair] for i, f in enumerate(show)]
+        kernels = [str(k or "") for k in gpu.get(name, ())]
+        lines.append([name, *(", ".join(filter(None, c)) for c in [*columns, kernels])])
+    return lines
+
+
+# -- all rows ----------------------------------------------------------------------------------
+
+
 def short():
     """For CI: structure and accuracy of jaxsched, fewer epoch lengths."""
     scores = accuracy.all_traces(["jaxsched"])
@@ -111,9 +198,6 @@ def short():
         *trace_rows(scores),
         boundary_row(range(1001, 3000, 20), ["jaxsched"]),
     ]
-
-
-# -- all rows ----------------------------------------------------------------------------------
 
 
 def full():
@@ -170,10 +254,13 @@ def full():
     limit = f"optax.constant_schedule: {nothing:.3f}; the constant over itself: {itself:.3f}"
     what = "update of 4 million parameters with the schedule, over one with a constant lr"
     row(f"{what}, CPU", 1.02, updates, 3, limit)
-    for what, goal in (("kernels, over optax's schedule", 1), (what, 1.01)):
-        rows.append(
-            Row(f"GPU: {what}", "not measured", f"at most {goal}", None, "no GPU was at hand")
-        )
+    rows.append(Row(f"GPU: {what}", "not measured", "at most 1.01", None, "no GPU was at hand"))
+    tpu, gpu = run(on_accelerators)
+    if gpu:
+        beside = {n: (ours / optax, ours, optax) for n, (ours, optax) in gpu.items() if optax}
+        rows.append(at_most("GPU: kernels of an update on an H100, over optax's", 1, beside))
+    if tpu:
+        rows += [*run(tpu_rows, tpu), *tpu_trace_rows(run(accelerators.trace_scores))]
 
     sweep = {"StepLR": run(timing.sweep)}
     row("16-way sweep in one program, over 16 programs, compilation included", 0.25, sweep)
@@ -198,6 +285,7 @@ def full():
     return rows, {
         "By schedule": by_schedule([jitted, host, host_optax, million], programs),
         "By class, on torch's stored traces": accuracy.trace_table(scores),
+        "In the programs of a TPU (v5e) and a GPU (H100)": accelerator_table(tpu, gpu),
         "Recipes beside optax": run(accuracy.recipe_table),
     }
 

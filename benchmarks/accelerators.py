@@ -12,8 +12,9 @@ import functools
 import importlib.util
 import os
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,11 @@ import numpy as np
 import optax
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
-from traces import load
+from traces import cases, load
 
+import jaxsched as js
 from benchmarks import accuracy
-from benchmarks.family import jaxsched
+from benchmarks.family import in_optax, jaxsched
 
 HAS_TPU = importlib.util.find_spec("libtpu") is not None
 HAS_CUDA = importlib.util.find_spec("jax_cuda12_plugin") is not None
@@ -132,9 +134,35 @@ def instructions(compiled: jax.stages.Compiled) -> int:
 
 def added_on_tpu(schedule: Any) -> int:
     """Instructions of a schedule's program beside those of one that does nothing."""
-    count = np.int32(0)
-    ours, none = (instructions(compile_for(tpu(), f, count)) for f in (schedule, nothing))
-    return ours - none
+    return instructions(alone(schedule)) - instructions(alone(nothing))
+
+
+def alone(schedule: Any, machine: Any = None) -> jax.stages.Compiled:
+    return compile_for(machine or tpu(), schedule, np.int32(0))
+
+
+class OnTpu(NamedTuple):
+    """A schedule's program beside one that does nothing."""
+
+    instructions: int
+    code: int
+    """Bytes."""
+    compiling: float
+    """Seconds to trace, lower and compile, of both."""
+    estimate: float
+    """Seconds, the compiler's."""
+
+
+def measure_on_tpu(schedule: Any) -> OnTpu:
+    none = alone(nothing)
+    start = time.perf_counter()
+    compiled = alone(schedule)
+    compiling = time.perf_counter() - start
+    code = [c.memory_analysis().generated_code_size_in_bytes for c in (compiled, none)]
+    return OnTpu(
+        *(instructions(compiled) - instructions(none), code[0] - code[1], compiling),
+        estimate(compiled) - estimate(none),
+    )
 
 
 def update(lr: Any) -> tuple[Any, tuple]:
@@ -151,6 +179,13 @@ def update(lr: Any) -> tuple[Any, tuple]:
 def kernels_of_update(lr: Any) -> int:
     function, arguments = update(lr)
     return len(kernels(compile_for(gpu(), function, *arguments)))
+
+
+STEP_LRS = {
+    "constant": 0.05,
+    "optax": optax.piecewise_constant_schedule(0.05, {15 * 22: 0.1, 25 * 22: 0.1}),
+    "jaxsched": js.per_epoch(js.MultiStepLR(0.05, [15, 25]), 22),
+}
 
 
 def train_step(lr: Any, machine: Any) -> jax.stages.Compiled:
@@ -234,17 +269,20 @@ def on_tpu_traced(schedules: list[Any], lengths: list[int]) -> list[np.ndarray]:
     return found
 
 
-def scores_on_tpu(class_name: str, run: Any = on_tpu, least: float = 0) -> list[accuracy.Score]:
+def scores_on_tpu(
+    class_name: str, run: Any = on_tpu, least: float = 0, make: Any = jaxsched
+) -> list[accuracy.Score]:
     """How near torch's traces of a class the TPU's program comes: a score for each case.
 
     Left out are a user's own functions, numbers that float32 cannot hold, and values below `least`.
     """
     schedules, traces = [], []
-    for key in ("lr", "momentum") if class_name in ("CyclicLR", "OneCycleLR") else ("lr",):
+    has_momentum = make is jaxsched and class_name in ("CyclicLR", "OneCycleLR")
+    for key in ("lr", "momentum") if has_momentum else ("lr",):
         for _, kwargs, torch in load(class_name, key):
-            schedule = jaxsched(class_name, kwargs)
-            is_own = not any(part._is_traced for part in schedule._parts())
-            if is_own and accuracy.fits_float32(kwargs, torch):
+            is_own = not any(part._is_traced for part in jaxsched(class_name, kwargs)._parts())
+            schedule = is_own and accuracy.fits_float32(kwargs, torch) and make(class_name, kwargs)
+            if schedule:
                 schedules.append(schedule if key == "lr" else schedule.momentum)
                 traces.append(torch)
     found = []
@@ -253,3 +291,26 @@ def scores_on_tpu(class_name: str, run: Any = on_tpu, least: float = 0) -> list[
         kept = (abs(torch) >= least) | (torch == 0)
         found.append(accuracy.score(np.asarray(got, np.float64)[kept], torch[kept]))
     return found
+
+
+def trace_scores() -> dict[str, dict[str, accuracy.Score]]:
+    """{class_name: {"Python's numbers", "traced numbers", "optax": the score}}, of those it has."""
+    found = {}
+    for name in cases.CASES:
+        # Numbers that are traced are two float32 there. Below 1e-30 the second one is lost.
+        least = 1e-30 if name in ("MultiplicativeLR", "ChainedScheduler") else 0
+        scores = {
+            "Python's numbers": scores_on_tpu(name),
+            "traced numbers": scores_on_tpu(name, on_tpu_traced, least),
+            "optax": scores_on_tpu(name, on_tpu_optax, make=in_optax),
+        }
+        found[name] = {what: accuracy.add(s) for what, s in scores.items() if s}
+    return found
+
+
+def on_tpu_optax(schedules: list[Any], lengths: list[int]) -> list[np.ndarray]:
+    # One by one, since of many the compiler makes calls that the CPU's does not read.
+    return [
+        on_tpu([jax.vmap(schedule)], [length])[0]
+        for schedule, length in zip(schedules, lengths, strict=True)
+    ]

@@ -39,7 +39,6 @@ _DROPPED = 13
 _FIRST = 0x3F350000
 _CENTERS = (_FIRST + (np.arange(_STEPS) << _DROPPED)).astype(np.int32).view(np.float32)
 _LOGS = np.log2(_CENTERS.astype(np.float64))
-_TINY = float(np.finfo(np.float32).tiny)
 
 LOG2_OF_ZERO = -1e4
 """Stands for log2(0): 2 to the power of any multiple of it, or of a half of it, is 0."""
@@ -88,10 +87,10 @@ def _exp2_jvp(dtype, primals, tangents):
 
 
 def log2(x):
-    """log2(x) for x >= 0; below and above the normal numbers of float32, that of 0 and of inf."""
+    """log2(x) for x >= 0; that of 0 below 2 ** -126, that of inf from 2 ** 126 on."""
     x = double(x)
     rough = x.astype(jnp.float32)
-    is_normal = (rough >= _TINY) & (rough < jnp.inf)
+    is_normal = (rough >= 2.0**-126) & (rough < 2.0**126)
     x = jnp.where(is_normal, x, 1.0)
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
     nearest = ((bits + (1 << _DROPPED - 1)) >> _DROPPED) << _DROPPED
