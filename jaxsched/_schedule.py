@@ -175,7 +175,7 @@ class Schedule(Frozen, ABC):
             largest = max(
                 [largest, *(2 * (np.iinfo(n.dtype).max if is_array(n) else n) for n in numbers)]
             )
-        kinds = (np.int32, np.uint32, np.uint64)
+        kinds = (np.int32, np.uint32)
         return next((kind for kind in kinds if largest <= np.iinfo(kind).max), np.uint64)
 
     def _integers(self) -> Iterator[Any]:
