@@ -24,6 +24,7 @@ from benchmarks.table import Row, at_most, markdown, missed, seconds, table, wit
 RESULTS = Path(__file__).parent / "RESULTS.md"
 STEPS = ["StepLR", *(f"MultiStepLR, {n} milestones" for n in (2, 8, 64, 512))]
 STEP, TWO, EIGHT, MANY, MOST = STEPS
+FORMULAS = ["CosineAnnealingLR", "PolynomialLR", "SWALR"]
 
 
 def of(names, found):
@@ -227,7 +228,7 @@ def full():
     host = run(timing.host_over_torch) if torch else {}
     what = "host call with a Python int, over torch's `scheduler.step()`"
     row(f"{what}: StepLR, MultiStepLR", 1.0, of(STEPS, host))
-    row(f"{what}: the rest", 2.0, but(STEPS, host))
+    row(f"{what}: the rest", 1.0, but(STEPS, host))
     host_optax = run(timing.host_over_optax)
     row("host call, over optax called with an int", 0.02, host_optax, 4)
 
@@ -236,12 +237,13 @@ def full():
     row(f"{what}: StepLR, 64 and 512 milestones", 1.0, of([STEP, MANY, MOST], million))
     row(f"{what}: 2 milestones", 4.0, of([TWO], million))
     row(f"{what}: 8 milestones", 3.0, of([EIGHT], million))
-    row(f"{what}: the rest", 4.0, but(STEPS, million))
+    row(f"{what}: StepLR and formulas", 1.5, of([STEP, *FORMULAS], million))
+    row(f"{what}: the rest", 4.0, but([*STEPS, *FORMULAS], million))
 
     nothing = f"a program that does nothing takes {seconds(run(timing.compile_nothing))}"
     ours, optax = run(timing.compile_milestones)
     what = "trace + lower + compile with 512 milestones, over 2"
-    row(what, 2.5, {f"optax: {optax.ratio:.1f}; jaxsched": ours}, limit=nothing)
+    row(what, 2.0, {f"optax: {optax.ratio:.1f}; jaxsched": ours}, limit=nothing)
     ours, optax = run(timing.compile_sequence)
     what = "SequentialLR of 16 members, over 2: trace + lower + compile"
     row(what, 4.0, {f"optax: {optax.ratio:.1f}; jaxsched": ours}, limit=nothing)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from schedules import ARGUMENTS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -25,6 +26,15 @@ def environment(devices=1):
 def run(*arguments, devices=1, program="train.py"):
     env, line = environment(devices), command(*arguments, program=program)
     return subprocess.run(line, env=env, capture_output=True, text=True)
+
+
+def test_there_is_a_picture_of_each_schedule():
+    from examples.pictures import PICTURES
+
+    assert PICTURES.keys() == ARGUMENTS.keys()
+    for name, (schedule, *_) in PICTURES.items():
+        assert type(schedule).__name__ == name
+        assert (EXAMPLES / "pictures" / f"{name}.svg").exists()
 
 
 def read_rows(path):
