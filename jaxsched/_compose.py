@@ -63,13 +63,22 @@ class SequentialLR(Schedule):
             raise ValueError(f"`milestones` must increase strictly, got {self.milestones}")
 
     def _value(self, count, part, ops):
+        starts, schedulers = (0, *self.milestones), self.schedulers
+        if len(schedulers) > 2 and isinstance(part, int) and ops.is_table(self._head):
+            starts, schedulers = (0, starts[-1]), (self._head, schedulers[-1])
         formulas = [
-            lambda count, part, start=start, part_of=schedule: ops.value(
-                part_of, ops.maximum(count, start) - start, part
+            lambda count, part, start=start, member=member: ops.value(
+                member, ops.maximum(count, start) - start, part
             )
-            for start, schedule in zip((0, *self.milestones), self.schedulers, strict=True)
+            for start, member in zip(starts, schedulers, strict=True)
         ]
-        return ops.choose(self.milestones, formulas, count, part)
+        return ops.choose(starts[1:], formulas, count, part)
+
+    @functools.cached_property
+    def _head(self) -> Schedule:
+        """All members but the last, as one."""
+        head = SequentialLR(self.schedulers[:-1], self.milestones[:-1])
+        return clamp(head, self.milestones[-1] - 1)
 
     def _course(self, dtype):
         last = self.schedulers[-1]._course(dtype)

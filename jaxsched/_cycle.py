@@ -1,6 +1,8 @@
 """Schedules that go up and down, and take the momentum the other way."""
 
 import dataclasses
+import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, final
@@ -210,23 +212,27 @@ class OneCycleLR(Schedule):
         first = self.max_lr / self.div_factor
         return first, self.max_lr, first / self.final_div_factor
 
-    def _value(self, count, part, ops):
-        last = float(self._total - 1)
-        peak = self.pct_start * self._total - 1
+    @functools.cached_property
+    def _phases(self) -> list[tuple[Any, ...]]:
+        """Where each starts, where it ends, its length, its first and its last learning rate."""
+        last, peak = float(self._total - 1), self.pct_start * self._total - 1
         ends, lrs = (0.0, peak, last), self._lrs
         if self.three_phase:
             ends, lrs = (0.0, peak, 2 * peak, last), (*lrs[:2], lrs[0], lrs[2])
-        # A phase is its end, its length (one of no length has no counts), its first and last lr.
-        phases = [
-            (ends[i], ends[i] - ends[i - 1] or 1.0, lrs[i - 1], lrs[i]) for i in range(1, len(ends))
-        ]
-        count = ops.minimum(count + part, last)
-        now = phases[0]
-        for i, phase in enumerate(phases[1:], start=1):
-            is_later = count > ends[i]
-            now = [ops.where(is_later, new, old) for new, old in zip(phase, now, strict=True)]
-        end, length, first_lr, last_lr = now
-        left = (end - count) / length
+        pairs = zip(itertools.pairwise(ends), itertools.pairwise(lrs), strict=True)
+        # One of no length has no counts.
+        return [(start, end, end - start or 1.0, a, b) for (start, end), (a, b) in pairs]
+
+    def _value(self, count, part, ops):
+        _, end, length, first_lr, last_lr = self._phases[0]
+        count = ops.minimum(count + part, self._phases[-1][1])
+        for start, *phase in self._phases[1:]:
+            is_later = count > start
+            end, length, first_lr, last_lr = (
+                ops.where(is_later, new, old)
+                for new, old in zip(phase, (end, length, first_lr, last_lr), strict=True)
+            )
+        left = ops.ratio(end - count, length)
         if self.anneal_strategy == "cos":
             left = ops.half_wave(left)
         return last_lr + (first_lr - last_lr) * left

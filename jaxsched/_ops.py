@@ -59,6 +59,10 @@ class Ops(ABC):
         `part` is how far, from 0 to 1, the next count is reached; an int 0 but in smooth_epochs.
         """
 
+    def is_table(self, schedule: Any) -> bool:
+        """Whether `value` of it is a look-up: on a device, of a short schedule."""
+        return False
+
     @property
     def in_double(self) -> Ops:
         """The same without rounding, for a composition that goes on to calculate."""
@@ -246,6 +250,9 @@ class JaxOps(Ops):
 
     def __init__(self, dtype):
         self.dtype = np.dtype(dtype)
+
+    def is_table(self, schedule):
+        return schedule._table(self.dtype) is not None
 
     @property
     def in_double(self):
