@@ -81,6 +81,9 @@ MORE = [
     js.CyclicLR(0.1, 0.3, 2).momentum,
     js.OneCycleLR(0.1, epochs=3, steps_per_epoch=3, three_phase=True).momentum,
     js.OneCycleLR(0.1, MANY, anneal_strategy="linear", three_phase=True),
+    js.SequentialLR(
+        [js.LinearLR(0.1), js.ConstantLR(0.2), js.CosineAnnealingLR(0.3, MANY)], [3, 9]
+    ),
     js.per_epoch(js.MultiStepLR(0.1, [1, 3]), [3, 1, 2]),
     js.smooth_epochs(js.LinearLR(0.1, total_iters=3), [3, 1, 2]),
 ]

@@ -73,6 +73,15 @@ def test_there_are_at_most_4096_places(build):
     assert not is_table(build(PLACES + 1))
 
 
+def test_all_short_members_but_the_last_are_one_table():
+    def size(number):
+        members = [*(js.LinearLR(0.1 * i, total_iters=7) for i in range(1, number)), last]
+        return program(js.SequentialLR(members, [*range(10, 10 * number, 10)])).count("\n")
+
+    for last in (js.CosineAnnealingLR(0.1, 90), js.CosineAnnealingLR(0.1, 10**6)):
+        assert size(20) == size(3)
+
+
 def test_the_last_place_is_the_one_that_stays():
     for schedule in (js.LinearLR(0.1, total_iters=4095), js.PolynomialLR(0.1, 4095)):
         got = jax.jit(schedule)(jnp.array([4094, 4095, 4096, 2**31 - 1]))
