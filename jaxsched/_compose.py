@@ -5,6 +5,7 @@ import functools
 from typing import Any, final
 
 import jax
+import numpy as np
 
 from jaxsched._arguments import argument, has_arrays, integer, integers, is_array
 from jaxsched._schedule import Schedule, member, members, shorten
@@ -148,7 +149,12 @@ class ChainedScheduler(Schedule):
             if course is None or course[1]:
                 return None
             last = max(last, course[0][-1])
-        return range(last + 1), 0
+        # A member that only runs out of digits, to 0 or inf, goes on in a product that does not.
+        with np.errstate(over="ignore"):
+            ends = np.array([part(last) for part in self.schedulers]).astype(dtype)
+            is_zero = np.array(self(last)).astype(dtype) == 0
+        is_over = np.isin(ends, (0, np.inf)).any()
+        return None if is_over and not is_zero else (range(last + 1), 0)
 
     @functools.cached_property
     def _base_lrs(self) -> list[Any]:

@@ -88,6 +88,17 @@ def test_a_chain_never_multiplies_0_by_infinity():
     assert chain(10**6) == chain(jnp.int32(10**6)) == 0
 
 
+def test_a_chain_goes_on_where_a_member_has_run_out_of_digits():
+    counts = np.arange(3000)
+    for gammas in ((0.5, 1.9), (0.5, 2.0), (0.5, 2.1), (0.1, 0.9), (0.5, 1.0)):
+        chain = js.ChainedScheduler([js.ExponentialLR(0.1, gamma) for gamma in gammas])
+        with np.errstate(over="ignore"):
+            got = np.asarray(jax.jit(chain)(jnp.asarray(counts)))
+            expected = chain(counts).astype(np.float32)
+        ordinary = (expected > 1e-30) & (counts < 1000)  # of each member by itself as well
+        np.testing.assert_array_max_ulp(got[ordinary], expected[ordinary])
+
+
 def test_a_chain_takes_a_traced_base_lr():
     def lr(base_lr, count):
         return js.ChainedScheduler([js.LinearLR(base_lr), js.StepLR(base_lr, 3)])(count)
