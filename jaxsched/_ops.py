@@ -352,7 +352,8 @@ class JaxOps(Ops):
         small = self._is_small(number, *factors)
         number = number * jnp.where(small, 2.0**64, 1.0)
         for factor in factors:
-            number = number * jnp.minimum(factor, FLOAT64_MAX)
+            # Not jnp.minimum, whose derivative asks for float64 where jit has left enable_x64.
+            number = number * jnp.where(factor > FLOAT64_MAX, FLOAT64_MAX, factor)
         return _unscaled(number, small)
 
     def decay(self, base_lr, gamma, times):
