@@ -27,6 +27,7 @@ from traces import cases, load
 import jaxsched as js
 from benchmarks import accuracy
 from benchmarks.family import in_optax, jaxsched
+from benchmarks.timing import nothing
 
 HAS_TPU = importlib.util.find_spec("libtpu") is not None
 HAS_CUDA = importlib.util.find_spec("jax_cuda12_plugin") is not None
@@ -123,10 +124,6 @@ def run_on_cpu(compiled: jax.stages.Compiled) -> Any:
 # -- programs ----------------------------------------------------------------------------------
 
 
-def nothing(count):
-    return count.astype(jnp.float32)
-
-
 def instructions(compiled: jax.stages.Compiled) -> int:
     """Of an optimized program, those inside of fusions too."""
     return len(re.findall(r"^\s+(?:ROOT )?%?[\w.-]+ = ", compiled.as_text(), re.MULTILINE))
@@ -137,8 +134,8 @@ def added_on_tpu(schedule: Any) -> int:
     return instructions(alone(schedule)) - instructions(alone(nothing))
 
 
-def alone(schedule: Any, machine: Any = None) -> jax.stages.Compiled:
-    return compile_for(machine or tpu(), schedule, np.int32(0))
+def alone(schedule: Any) -> jax.stages.Compiled:
+    return compile_for(tpu(), schedule, np.int32(0))
 
 
 class OnTpu(NamedTuple):

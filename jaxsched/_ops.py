@@ -20,9 +20,9 @@ from jaxsched import _elementary
 from jaxsched._arguments import has_arrays, is_array
 
 FLOAT64_MAX = float(np.finfo(np.float64).max)
-_FINE_BITS = 12
-"""At most 2 ** 12 = 4,096 values in a table."""
-MOST_PLACES = 2**_FINE_BITS
+_TABLE_BITS = 12
+MOST_PLACES = 2**_TABLE_BITS
+"""In a table."""
 
 
 class Table(NamedTuple):
@@ -382,7 +382,7 @@ class JaxOps(Ops):
     def _geometric(self, function, places, times):
         """function(times), a geometric sequence that stays from `places` - 1 on: from one table, or
         the product of two."""
-        bits = max((places - 1).bit_length() - _FINE_BITS, 0)
+        bits = max((places - 1).bit_length() - _TABLE_BITS, 0)
         times = self.minimum(times, places - 1)
         with np.errstate(over="ignore", under="ignore"):
             value = self.take(function(np.arange(0, places, 1 << bits)), times >> bits)
