@@ -80,6 +80,8 @@ def integers(*, at_least: int, ordered: bool) -> Check:
 def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
     if is_array(value):
         return value
+    if isinstance(value, (float, np.floating)) and value.is_integer():  # 90.0 of a config
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"`{name}` must be {expected}, got {value!r}")
     if value < at_least:
@@ -114,6 +116,19 @@ def function(name: str, value: Any) -> Callable[..., Any]:
     return value
 
 
+def _is_same(a: Any, b: Any) -> bool:
+    """Equality, for arrays identity: what a tracer holds is not known."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    return a is b if is_array(a) or is_array(b) else a == b
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_hashable, value))
+    return (value.shape, value.dtype) if is_array(value) else value
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(argument,))
 class Frozen:
     """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
@@ -144,10 +159,13 @@ class Frozen:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self is other or self.__getstate__() == other.__getstate__()
+        return self is other or _is_same(self._values(), other._values())
 
     def __hash__(self) -> int:
-        return hash(tuple(self.__getstate__().values()))
+        return hash(_hashable(self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(self.__getstate__().values())
 
     def __repr__(self) -> str:
         first, *others = self.__getstate__().items()

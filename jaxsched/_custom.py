@@ -6,7 +6,7 @@ from typing import Any, final
 
 import numpy as np
 
-from jaxsched._arguments import argument, function, integer, is_array, real
+from jaxsched._arguments import argument, function, integer, is_array, optional, real
 from jaxsched._ops import FLOAT64_MAX, PYTHON
 from jaxsched._schedule import Schedule
 
@@ -19,13 +19,20 @@ class LambdaLR(Schedule):
 
         lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ...
 
-    Formula: `base_lr * lr_lambda(count)`.
+    Formula: `base_lr * lr_lambda(count)`; with a horizon `base_lr * lr_lambda(min(count, horizon -
+    1))`.
 
     Args:
         base_lr: what the function multiplies, >= 0.
-        lr_lambda: a function of the count that JAX can trace (`jnp.where`, not `if`). It is given a
-            Python int for an int, once for each element of a NumPy array, and an int64 array inside
-            `jax.enable_x64(True)` for a JAX count, and gives a number or an array of that shape.
+        lr_lambda: a function of the count that gives its factor. Without `horizon` JAX traces it
+            (`jnp.where`, not `if`): it is given a Python int for an int, once for each element of a
+            NumPy array, and an int64 array inside `jax.enable_x64(True)` for a JAX count, and gives
+            a number or an array of that shape. With `horizon` it is given Python ints only, and may
+            be any Python, as most of torch's and Hugging Face's are.
+        horizon: counts (epochs or updates) for which the function is tabulated on the host, an
+            integer >= 1: with 100, the counts 0 to 99, of which the last holds afterwards. As long
+            as training is right; the table travels with the program, 4 bytes a count. None: no
+            table.
 
     Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
     shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
@@ -34,21 +41,47 @@ class LambdaLR(Schedule):
         TypeError, ValueError: an argument is not as above. torch's list of functions, one for each
             parameter group, is one schedule for each in `optax.partition`.
 
+    torch has no `horizon`, since it runs on the host.
+
     Source: `torch.optim.lr_scheduler.LambdaLR`, torch 2.13.
 
-    >>> import jaxsched as js
+    >>> import jax, jaxsched as js
     >>> schedule = js.LambdaLR(0.5, lambda count: 1 / (count + 1))
     >>> [schedule(count) for count in (0, 1, 3)]
     [0.5, 0.25, 0.125]
+    >>> def warmup(count):
+    ...     return min(1.0, count / 4) if count < 100 else 0.5
+    >>> jax.jit(js.LambdaLR(0.5, warmup, horizon=200))(2)
+    Array(0.25, dtype=float32)
     """
-
-    _is_traced = True
 
     base_lr: float = argument(real(at_least=0))
     lr_lambda: Callable[[Any], Any] = argument(function, static=True)
+    horizon: int | None = argument(optional(integer(at_least=1)), default=None, static=True)
+
+    @property
+    def _is_traced(self):
+        return self.horizon is None
+
+    @property
+    def _is_smooth(self):
+        return self.horizon is None
+
+    @property
+    def _is_list(self):
+        return self.horizon is not None
 
     def _value(self, count, part, ops):
-        return self.base_lr * ops.call(self.lr_lambda, count + part)
+        if self.horizon is None:
+            return self.base_lr * ops.call(self.lr_lambda, count + part)
+        return self.base_lr * ops.take(self._factors, ops.minimum(count, self.horizon - 1))
+
+    def _course(self, dtype):
+        return None if self.horizon is None else (range(self.horizon), 0)
+
+    @functools.cached_property
+    def _factors(self) -> tuple[float, ...]:
+        return tuple(PYTHON.call(self.lr_lambda, count) for count in range(self.horizon or 0))
 
 
 @final
@@ -66,7 +99,7 @@ class MultiplicativeLR(Schedule):
         lr_lambda: a function of a Python int, the count, that gives its factor.
         horizon: counts (epochs or updates) for which the products are tabulated, an integer >= 1:
             with 100, the counts 0 to 99, of which the last holds afterwards. As long as training
-            is right; the table travels with the program, 8 bytes a count.
+            is right; the table travels with the program, 4 bytes a count.
 
     Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
     shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
@@ -163,10 +196,12 @@ class RecordedLR(Schedule):
         return isinstance(self.values, np.ndarray)
 
     def __eq__(self, other):
-        return isinstance(other, RecordedLR) and np.array_equal(self.values, other.values)
+        if not (isinstance(other, RecordedLR) and self._is_concrete and other._is_concrete):
+            return super().__eq__(other)
+        return np.array_equal(self.values, other.values)
 
     def __hash__(self):
-        return hash(self.values.tobytes())
+        return hash(self.values.tobytes()) if self._is_concrete else super().__hash__()
 
     def __repr__(self):
-        return f"RecordedLR({self.values.tolist()})"
+        return f"RecordedLR({self.values.tolist()})" if self._is_concrete else super().__repr__()

@@ -159,7 +159,7 @@ class LinearLR(Schedule):
 
     Args:
         base_lr: what the factors multiply, >= 0.
-        start_factor: factor at count 0, above 0 and at most 1.
+        start_factor: factor at count 0, from 0 to 1.
         end_factor: factor from `total_iters` on, from 0 to 1.
         total_iters: counts (epochs or updates) from start to end, an integer >= 1.
 
@@ -168,7 +168,8 @@ class LinearLR(Schedule):
 
     Raises:
         TypeError, ValueError: an argument is not as above. torch keeps `start_factor` for ever if
-            `total_iters` is 0: here leave the warmup out.
+            `total_iters` is 0: here leave the warmup out. It refuses a `start_factor` of 0, by
+            which its recursion divides; here it is a warmup from 0.
 
     Source: `torch.optim.lr_scheduler.LinearLR`, torch 2.13.
 
@@ -181,7 +182,7 @@ class LinearLR(Schedule):
     _is_factor = True
 
     base_lr: float = argument(real(at_least=0))
-    start_factor: float = argument(real(above=0, at_most=1), default=1 / 3)
+    start_factor: float = argument(real(at_least=0, at_most=1), default=1 / 3)
     end_factor: float = argument(real(at_least=0, at_most=1), default=1.0)
     total_iters: int = argument(_AT_LEAST_ONE, default=5)
 

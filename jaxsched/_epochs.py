@@ -137,8 +137,8 @@ class smooth_epochs(_InEpochs, Schedule):
 
     Raises:
         TypeError, ValueError: an argument is not as above; or the schedule is or holds StepLR,
-            MultiStepLR, ConstantLR, MultiplicativeLR, RecordedLR or per_epoch, which have no values
-            between counts.
+            MultiStepLR, ConstantLR, MultiplicativeLR, LambdaLR with a horizon, RecordedLR or
+            per_epoch, which have no values between counts.
 
     In torch it is `scheduler.step(epoch + i / iters)`, which few schedulers there take.
 

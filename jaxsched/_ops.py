@@ -401,6 +401,16 @@ def _unscaled(value, small):
     return jnp.where(small, rounded.astype(jnp.float64), value)
 
 
+def as_result(value: Any) -> Any:
+    """Float32 as it is; float64 weakly typed, so that float32 parameters stay float32."""
+    return value if value.dtype == np.float32 else _weak(value)
+
+
+@jnp.vectorize
+def _weak(value):
+    return jax.lax.full_like(0.0, value)  # weakly typed as its first argument
+
+
 def decay_places(base_lr: Any, gamma: Any, dtype: Any) -> int:
     """How many values base_lr * gamma ** k takes in `dtype` before it stays, at 0 or inf."""
     if base_lr == 0 or gamma == 1:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+import json
 import math
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._arguments import Check, Frozen, argument, integer, is_array, one_of, real
+from jaxsched._ops import as_result
 
 _INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
@@ -31,18 +33,44 @@ def _known(check: Check) -> Check:
     return known
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class PlateauState:
+class PlateauState(NamedTuple):
     """What ReduceLROnPlateau remembers, under torch's names: four scalar arrays."""
 
     best: Any
-    """The best metric, in the default float dtype at `init`."""
+    """The best metric, in the default float dtype at `init`; the worst finite number before one."""
     num_bad_epochs: Any
     cooldown_counter: Any
     cuts: Any
     """How often the learning rate was lowered."""
-    schedule: ReduceLROnPlateau = dataclasses.field(metadata={"static": True})
+    plateau: jax.tree_util.Partial
+    """Of the ReduceLROnPlateau: JAX's holder of a callable, static, which flax can save, too."""
+
+    @property
+    def schedule(self) -> ReduceLROnPlateau:
+        return self.plateau.func  # pyright: ignore[reportReturnType]
+
+
+def _flatten(state: PlateauState) -> tuple[list[Any], ReduceLROnPlateau]:
+    return list(state[:-1]), state.schedule
+
+
+def _flatten_with_keys(state: PlateauState) -> tuple[list[Any], ReduceLROnPlateau]:
+    keys = map(jax.tree_util.GetAttrKey, state._fields)
+    return list(zip(keys, state[:-1], strict=False)), state.schedule
+
+
+def _unflatten(schedule: ReduceLROnPlateau, children: Any) -> PlateauState:
+    return PlateauState(*children, jax.tree_util.Partial(schedule))
+
+
+# A node of its own and no plain NamedTuple, so that jax.export can write what is static.
+jax.tree_util.register_pytree_with_keys(PlateauState, _flatten_with_keys, _unflatten, _flatten)
+jax.export.register_pytree_node_serialization(
+    PlateauState,
+    serialized_name="jaxsched.PlateauState",
+    serialize_auxdata=lambda schedule: json.dumps(schedule.__getstate__()).encode(),
+    deserialize_auxdata=lambda data: ReduceLROnPlateau(**json.loads(data)),
+)
 
 
 @final
@@ -131,10 +159,10 @@ class ReduceLROnPlateau(Frozen):
             )
 
     def init(self) -> PlateauState:
-        worst = math.inf if self.mode == "min" else -math.inf
-        best = jnp.asarray(worst, jnp.result_type(float))
+        dtype = jnp.result_type(float)
+        best = jnp.asarray(self._worst(dtype), dtype)
         # Three buffers and not one: none can be donated twice.
-        return PlateauState(best, *(jnp.zeros((), jnp.int32) for _ in range(3)), schedule=self)
+        return _unflatten(self, [best, *(jnp.zeros((), jnp.int32) for _ in range(3))])
 
     def update(self, state: PlateauState, *, metric: Any = None, **extra: Any) -> PlateauState:
         # `extra` is what optax passes to all; `value` among it is meant for line searches.
@@ -145,7 +173,7 @@ class ReduceLROnPlateau(Frozen):
         self._check(state)
         lrs = jnp.asarray(self._lrs, jnp.result_type(float))
         # Clipped for a checkpoint of a run in which more cuts were possible.
-        return lrs.at[state.cuts].get(mode="clip")
+        return as_result(lrs.at[state.cuts].get(mode="clip"))
 
     def _check(self, state: Any) -> None:
         if not isinstance(state, PlateauState):
@@ -156,6 +184,14 @@ class ReduceLROnPlateau(Frozen):
             )
         if state.schedule != self:
             raise ValueError(f"`state` must be one of {self!r}, got one of {state.schedule!r}")
+
+    def _worst(self, dtype: Any) -> float:
+        """Stands for torch's inf or -inf, the best before the first metric.
+
+        It is finite, since 0 times inf in other people's masks is NaN.
+        """
+        largest = float(jnp.finfo(dtype).max)
+        return largest if self.mode == "min" else -largest
 
     def _is_better(self, metric: Any, best: Any) -> Any:
         rel = self.threshold_mode == "rel"
@@ -190,13 +226,17 @@ def tell(state: PlateauState, metric: Any) -> PlateauState:
 @jax.jit  # without it, outside the user's own, a dozen small programs
 def _tell(state: PlateauState, metric: Any) -> PlateauState:
     schedule = state.schedule
+    worst = schedule._worst(metric.dtype)
     with jax.enable_x64(True):
-        better = schedule._is_better(metric.astype(jnp.float64), state.best.astype(jnp.float64))
-    best = jnp.where(better, metric, state.best)
+        best = jnp.where(state.best == worst, math.copysign(math.inf, worst), state.best)
+        better = schedule._is_better(metric.astype(jnp.float64), best.astype(jnp.float64))
+    # A metric that is that number itself is the one beside it: some metric was told.
+    told = jnp.where(metric == worst, jnp.nextafter(metric, jnp.zeros_like(metric)), metric)
+    best = jnp.where(better, told, state.best)
     bad = jnp.where(better | (state.cooldown_counter > 0), 0, state.num_bad_epochs + 1)
     cut = bad > min(schedule.patience, _INT32_MAX - 1)
     bad = jnp.where(cut, 0, bad)
     cooldown = jnp.maximum(state.cooldown_counter - 1, 0)
     cooldown = jnp.where(cut, min(schedule.cooldown, _INT32_MAX), cooldown)
     cuts = jnp.where(cut, jnp.minimum(state.cuts + 1, len(schedule._lrs) - 1), state.cuts)
-    return PlateauState(best, bad, cooldown, cuts, schedule)
+    return PlateauState(best, bad, cooldown, cuts, state.plateau)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._arguments import Frozen, argument, function, is_array
-from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table
+from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
 
 _INT32_MAX = 2**31 - 1
 _COUNT_MAX = 2**63 - 1
@@ -85,8 +85,11 @@ class Schedule(Frozen, ABC):
         if type(count) is int and 0 <= count <= _COUNT_MAX and self._is_concrete:
             return self._value(count, 0, PYTHON)
         is_number = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+        if not (is_number or is_array(count)) and hasattr(count, "__jax_array__"):
+            count = count.__jax_array__()  # of an nnx.Variable, a Keras variable
         if not (is_number or (is_array(count) and jnp.issubdtype(count.dtype, jnp.integer))):
-            raise TypeError(f"`count` must be an integer or an array of them, got {count!r}")
+            hint = ", which `smooth_epochs` gives a schedule of epochs" if _is_real(count) else ""
+            raise TypeError(f"`count` must be an integer or an array of them, got {count!r}{hint}")
         if is_number:
             count = min(max(int(count), 0), _COUNT_MAX)
         if self._is_concrete and is_number:
@@ -108,15 +111,20 @@ class Schedule(Frozen, ABC):
         with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
             if isinstance(count, int):
                 count = np.asarray(count, np.int32 if count <= _INT32_MAX else np.int64)
-            if count.dtype.itemsize == 8:
-                count = jnp.minimum(count, np.asarray(_COUNT_MAX, count.dtype))
             kind = self._kind(count.dtype, dtype)
-            count = jnp.maximum(jnp.asarray(count), 0).astype(kind)
-            schedule = self
-            if not self._is_concrete:
-                schedule = jax.tree.map(functools.partial(_widen, kind=kind), self)
-            value = JaxOps(dtype).value(schedule, count)
-            return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
+            arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
+            value = _on_auto_axes(functools.partial(self._in_context, dtype, kind), count, arrays)
+            return as_result(value)
+
+    def _in_context(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
+        if count.dtype.itemsize == 8:
+            count = jnp.minimum(count, np.asarray(_COUNT_MAX, count.dtype))
+        count = jnp.maximum(jnp.asarray(count), 0).astype(kind)
+        schedule = self
+        if not self._is_concrete:
+            schedule = jax.tree.map(functools.partial(_widen, kind=kind), self, arrays)
+        value = JaxOps(dtype).value(schedule, count)
+        return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
 
     def _table(self, dtype: np.dtype) -> Table | None:
         """What a device looks its values up in, unless they are too many or not known yet."""
@@ -208,11 +216,31 @@ class _Function(Schedule):
         return repr(self.fn)
 
 
-def _widen(leaf: Any, kind: Any) -> Any:
+def _is_real(count: Any) -> bool:
+    return isinstance(count, float) or jnp.issubdtype(getattr(count, "dtype", bool), jnp.floating)
+
+
+def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.Array:
+    """fn(count, arrays), sharded as the count is.
+
+    On explicit axes JAX asks how each look-up's result is sharded. Here the compiler decides.
+    """
+    shardings = [jax.typeof(x).sharding for x in (count, *jax.tree.leaves(arrays))]
+    explicit = jax.sharding.AxisType.Explicit
+    mesh = next((s.mesh for s in shardings if explicit in s.mesh.axis_types), None)
+    if mesh is None:
+        return fn(count, arrays)
+    axes = zip(mesh.axis_names, mesh.axis_types, strict=True)
+    axes = tuple(name for name, kind in axes if kind == explicit)
+    out = jax.sharding.NamedSharding(mesh, shardings[0].spec)
+    return jax.sharding.auto_axes(fn, axes=axes, out_sharding=out)(count, arrays)
+
+
+def _widen(number: Any, array: Any, kind: Any) -> Any:
     """An array among the arguments in double, or as the count is; Python's numbers go with both."""
-    if not is_array(leaf):
-        return leaf
-    return jnp.asarray(leaf).astype(kind if leaf.dtype.kind in "iu" else jnp.float64)
+    if array is None:
+        return number
+    return jnp.asarray(array).astype(kind if array.dtype.kind in "iu" else jnp.float64)
 
 
 # -- arguments that are schedules --------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.core
+import numpy as np
 import optax
 
 from jaxsched._plateau import PlateauState, tell
@@ -82,9 +83,8 @@ def get_last_lr(opt_state: Any) -> list[Any]:
 
 
 def _to_float(leaf: Any) -> Any:
-    if isinstance(leaf, jax.core.Tracer) or leaf.ndim > 0:
-        return leaf
-    return float(leaf)
+    # A number if the user wrote one: state.hyperparams["learning_rate"] = 0.05.
+    return leaf if isinstance(leaf, jax.core.Tracer) or np.ndim(leaf) > 0 else float(leaf)
 
 
 def observe(opt_state: Any, metric: Any) -> Any:

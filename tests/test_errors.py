@@ -8,7 +8,7 @@ from schedules import ARGUMENTS
 import jaxsched as js
 
 REAL = [-1, -1e-9, np.nan, np.inf, -np.inf, None, "0.1", True, np.True_, [0.1], 1j, {}]
-COUNT = [0, -3, 2.5, 5.0, None, "3", True, [5], np.float32(3), 2**62]
+COUNT = [0, -3, 2.5, -5.0, np.nan, np.inf, None, "3", True, [5], np.float32(3.5), 2**62, 2.0**62]
 
 
 def step(n):
@@ -64,10 +64,19 @@ SIZES = [
 @pytest.mark.parametrize("value", COUNT, ids=repr)
 @pytest.mark.parametrize(("name", "construct"), SIZES)
 def test_a_size_is_an_integer_from_1(name, construct, value):
-    if value is None and name in ("epochs", "steps_per_epoch"):
-        return
+    if value is None and name in ("epochs", "steps_per_epoch", "horizon"):
+        value = 0  # None is the default
     with pytest.raises((TypeError, ValueError), match=f"`{name}` must be an integer >= 1"):
         construct(value)
+
+
+@pytest.mark.parametrize(("name", "construct"), SIZES)
+def test_an_integral_float_is_a_count(name, construct):
+    """A configuration file says `warmup_epochs = 5.0`."""
+    for value in (5.0, np.float32(5), np.float64(5)):
+        schedule = construct(value)
+        assert schedule == construct(5)
+        assert repr(schedule) == repr(construct(5))
 
 
 @pytest.mark.parametrize("value", [-1, 2.5, "3", True], ids=repr)
@@ -91,7 +100,7 @@ def test_some_sizes_may_be_0(name, construct, value):
         (*param.values, fine, wrong)
         for param, fine, wrong in [
             (with_argument("factor")[0], [0, 1], [-0.1, 1.1, np.nan, None]),
-            (with_argument("start_factor")[0], [1e-9, 1], [0, -0.1, 1.1, np.nan]),
+            (with_argument("start_factor")[0], [0, 1e-9, 1], [-0.1, 1.1, np.nan]),
             (with_argument("end_factor")[0], [0, 1], [-0.1, 1.1, np.inf, "1"]),
             (with_argument("pct_start")[0], [0, 1, 0.3], [-0.1, 1.1, np.nan, None]),
             (with_argument("div_factor")[0], [0.5, 25], [0, -1, np.inf, 1e-320]),
@@ -238,6 +247,15 @@ def test_an_epoch_has_an_integer_number_of_updates_from_1(value):
         js.per_epoch(step(5), value)
     with pytest.raises((TypeError, ValueError), match="`steps_per_epoch` must be"):
         js.per_epoch(step(5), [391, value])
+
+
+def test_milestones_and_epochs_may_be_integral_floats():
+    assert js.MultiStepLR(0.1, [3.0, np.float64(5)]) == js.MultiStepLR(0.1, [3, 5])
+    assert js.MultiStepLR(0.1, np.array([3.0, 5.0])) == js.MultiStepLR(0.1, [3, 5])
+    assert js.per_epoch(step(5), 391.0) == js.per_epoch(step(5), 391)
+    assert js.per_epoch(step(5), [3.0, 4]) == js.per_epoch(step(5), [3, 4])
+    updates = js.steps_per_epoch(100.0, 10.0, drop_last=True, accumulate=2.0)
+    assert (updates, type(updates)) == (5, int)
 
 
 def test_a_sequence_of_epochs_is_not_empty():
