@@ -80,9 +80,8 @@ def integers(*, at_least: int, ordered: bool) -> Check:
 def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
     if is_array(value):
         return value
-    if isinstance(value, (float, np.floating)) and value.is_integer():  # 90.0 of a config
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_integer and not (isinstance(value, (float, np.floating)) and value.is_integer()):
         raise TypeError(f"`{name}` must be {expected}, got {value!r}")
     if value < at_least:
         raise ValueError(f"`{name}` must be {expected}, got {value!r}")

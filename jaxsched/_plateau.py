@@ -60,7 +60,7 @@ def _flatten_with_keys(state: PlateauState) -> tuple[list[Any], ReduceLROnPlatea
 
 
 def _unflatten(schedule: ReduceLROnPlateau, children: Any) -> PlateauState:
-    return PlateauState(*children, jax.tree_util.Partial(schedule))
+    return PlateauState(*children, plateau=jax.tree_util.Partial(schedule))
 
 
 # A node of its own and no plain NamedTuple, so that jax.export can write what is static.

@@ -85,8 +85,8 @@ class Schedule(Frozen, ABC):
         if type(count) is int and 0 <= count <= _COUNT_MAX and self._is_concrete:
             return self._value(count, 0, PYTHON)
         is_number = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-        if not (is_number or is_array(count)) and hasattr(count, "__jax_array__"):
-            count = count.__jax_array__()  # of an nnx.Variable, a Keras variable
+        if not (is_number or is_array(count)):  # perhaps an nnx.Variable, a Keras variable
+            count = getattr(count, "__jax_array__", lambda: count)()
         if not (is_number or (is_array(count) and jnp.issubdtype(count.dtype, jnp.integer))):
             hint = ", which `smooth_epochs` gives a schedule of epochs" if _is_real(count) else ""
             raise TypeError(f"`count` must be an integer or an array of them, got {count!r}{hint}")
@@ -233,7 +233,7 @@ def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.
     axes = zip(mesh.axis_names, mesh.axis_types, strict=True)
     axes = tuple(name for name, kind in axes if kind == explicit)
     out = jax.sharding.NamedSharding(mesh, shardings[0].spec)
-    return jax.sharding.auto_axes(fn, axes=axes, out_sharding=out)(count, arrays)
+    return jax.sharding.auto_axes(axes=axes, out_sharding=out)(fn)(count, arrays)
 
 
 def _widen(number: Any, array: Any, kind: Any) -> Any:

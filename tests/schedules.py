@@ -17,6 +17,13 @@ def half(count):
     return 0.5
 
 
+def warmup(count):
+    """As torch's and Hugging Face's are: JAX cannot trace it."""
+    if count < 3:
+        return float(count) / max(1, 3)
+    return max(0.0, (9 - count) / 6)
+
+
 ARGUMENTS = {  # of each class by itself
     "StepLR": {"base_lr": 0.1, "step_size": 3},
     "MultiStepLR": {"base_lr": 0.1, "milestones": [2, 5, 5]},
@@ -89,6 +96,9 @@ MORE = [
 ]
 OF_FUNCTIONS = [  # whose repr does not evaluate back
     js.CyclicLR(0.1, 0.3, 2, scale_fn=inverse),
+    js.LambdaLR(0.1, warmup, horizon=10),
+    js.LambdaLR(0.1, warmup, horizon=5000),
+    js.per_epoch(js.LambdaLR(0.1, warmup, horizon=5), 3),
     js.per_epoch(inverse, 3),
     js.smooth_epochs(js.LambdaLR(0.1, inverse), 3),
     js.SequentialLR([inverse, js.LambdaLR(0.1, inverse)], [4]),
@@ -98,5 +108,5 @@ OF_FUNCTIONS = [  # whose repr does not evaluate back
 def traced(schedule):
     """The schedule with arrays in the place of its numbers, as in a sweep: float32, int32."""
     return jax.tree.map(
-        lambda x: jax.numpy.asarray(x, np.float32 if isinstance(x, float) else np.int32), schedule
+        lambda x: jax.numpy.asarray(x, np.int32 if isinstance(x, int) else np.float32), schedule
     )

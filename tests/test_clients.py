@@ -185,16 +185,6 @@ def test_shard_map():
     assert js.get_last_lr(state) == LRS[-1:]
 
 
-@pytest.mark.slow
-def test_shard_map_over_four_devices():
-    flags = "--xla_force_host_platform_device_count=4"
-    line = [sys.executable, "-m", "pytest", "-q", "-k", "test_shard_map", __file__]
-    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-    process = subprocess.run(line, env=env, capture_output=True, text=True)
-    assert process.returncode == 0, process.stdout
-    assert "1 passed" in process.stdout
-
-
 @pytest.mark.parametrize("make", [injected, lambda: optax.sgd(SCHEDULE, momentum=0.0)])
 def test_donated_buffers(make):
     tx = make()
@@ -252,3 +242,89 @@ def test_a_gradient_through_checkpointed_updates():
     slope, updates = jax.jit(jax.grad(run, has_aux=True))(jnp.float32(0.5))
     assert (-updates).tolist() == LRS
     assert slope == -sum(LRS) / 0.5
+
+
+# -- counts that are not plain arrays -----------------------------------------------------------
+
+
+def test_the_step_of_an_nnx_optimizer_is_a_count():
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, injected(), wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        lr = SCHEDULE(optimizer.step)
+        optimizer.update(model, nnx.grad(lambda model: model.bias[0])(model))
+        return lr
+
+    got = []
+    for _ in LRS:
+        outside = SCHEDULE(optimizer.step)
+        inside = step(model, optimizer)
+        assert outside.dtype == inside.dtype == jnp.float32
+        assert [float(outside)] == [float(inside)] == js.get_last_lr(optimizer)
+        got.append(float(inside))
+    assert got == LRS
+
+
+def test_a_variable_of_floats_is_no_count():
+    with pytest.raises(TypeError, match="`count` must be an integer.*`smooth_epochs`"):
+        SCHEDULE(nnx.Variable(jnp.float32(2)))
+
+
+def test_keras_takes_a_schedule_and_its_iterations_are_a_count():
+    code = """
+import keras, numpy as np, jax.numpy as jnp, jaxsched as js
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, schedule):
+        self.schedule = schedule
+    def __call__(self, step):
+        return self.schedule(step)
+
+schedule = js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), 2)
+model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+optimizer = keras.optimizers.SGD(Schedule(schedule))
+model.compile(optimizer, loss=lambda target, output: keras.ops.mean(output))  # gradient 1
+weights = []
+for step in range(8):
+    assert schedule(optimizer.iterations) == schedule(step)
+    before = model.get_weights()[0].item()
+    model.fit(np.ones((1, 1)), np.ones((1, 1)), verbose=0)
+    weights.append(before - model.get_weights()[0].item())
+np.testing.assert_allclose(weights, schedule(np.arange(8)), atol=1e-6)
+"""
+    env = os.environ | {"KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+
+
+# -- under x64, with float32 parameters ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [SCHEDULE, js.ReduceLROnPlateau(0.5)])
+def test_numpyros_stable_update_under_x64(schedule):
+    def model():
+        x = numpyro.param("x", jnp.float32(0.0))
+        numpyro.factor("loss", -x.astype(float))  # numpyro compares the loss with a float64 NaN
+
+    svi = SVI(model, lambda: None, optax_to_numpyro(injected(schedule)), Trace_ELBO())
+    with jax.enable_x64(True):
+        state = svi.init(jax.random.key(0))
+        for _ in LRS:
+            state, _ = jax.jit(svi.stable_update)(state)
+        assert svi.get_params(state)["x"].dtype == jnp.float32
+    lrs = LRS if schedule is SCHEDULE else [0.5] * len(LRS)
+    assert svi.get_params(state)["x"] == -sum(lrs)
+
+
+@pytest.mark.parametrize("make", [injected, lambda: optax.sgd(SCHEDULE)])
+def test_float32_parameters_stay_float32_under_x64(make):
+    with jax.enable_x64(True):
+        model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+        optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
+        values = [0.0]
+        for _ in LRS:
+            optimizer.update(model, nnx.grad(lambda model: model.bias[0])(model))
+            values.append(float(model.bias[0]))
+        assert model.bias[...].dtype == jnp.float32
+    assert falls(values) == LRS

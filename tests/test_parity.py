@@ -1,9 +1,12 @@
 """jaxsched against torch's own traces, over every count, in every way of calling."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from schedules import ARGUMENTS
 from traces import cases, load
 
 import jaxsched as js
@@ -166,3 +169,28 @@ def test_torch_here_still_gives_the_stored_traces(class_name):
 
     stored = (generate.FOLDER / f"{class_name}.json").read_text()
     assert generate.to_text(generate.make(class_name)) == stored
+
+
+OF_TORCH = [name for name in (*ARGUMENTS, "ReduceLROnPlateau") if name[0].isupper()]
+OF_TORCH.remove("RecordedLR")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", OF_TORCH)
+def test_parameters_their_order_and_their_defaults_are_torchs(name):
+    import torch
+
+    def parameters(cls):
+        return {p.name: p.default for p in inspect.signature(cls).parameters.values()}
+
+    ours = parameters(getattr(js, name))
+    theirs = parameters(
+        getattr(torch.optim.lr_scheduler, name, None) or torch.optim.swa_utils.SWALR
+    )
+    # The count and the optimizer are optax's, and so is where the momentum goes.
+    for dropped in ("optimizer", "last_epoch", "cycle_momentum"):
+        theirs.pop(dropped, None)
+    # The learning rate is the optimizer's there, and MultiplicativeLR and LambdaLR run on the host.
+    for added in {"base_lr", "horizon"} - theirs.keys():
+        ours.pop(added, None)
+    assert list(ours.items()) == [(n, d) for n, d in theirs.items()]

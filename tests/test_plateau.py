@@ -657,3 +657,57 @@ def test_a_million_cuts_and_then_it_stays():
     at = lambda cuts: plateau(plateau.init()._replace(cuts=jnp.int32(cuts)))  # noqa: E731
     assert at(0) > at(2**19) > at(2**20) == at(2**20 + 1)
     np.testing.assert_allclose(at(2**20), 1 - 1e-9 * 2**20, rtol=1e-6)
+
+
+# -- the worst metric, before one was told -----------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_state_is_finite_from_the_start(mode, x64):
+    with jax.enable_x64(x64):
+        plateau = js.ReduceLROnPlateau(0.5, mode)
+        bad = np.inf if mode == "min" else -np.inf
+        for metric in (None, 1.0, bad, np.nan):
+            state = plateau.update(plateau.init(), metric=metric)
+            assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(state))
+        with jax.debug_infs(True):
+            jax.jit(lambda: plateau.init())()
+
+
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_any_number_is_better_than_none_even_the_worst(mode, threshold_mode):
+    """Told twice: torch compares with inf, then with the metric."""
+    sign = 1 if mode == "min" else -1
+    plateau = js.ReduceLROnPlateau(0.5, mode, 0.5, 0, 0.25, threshold_mode)
+    largest = float(np.finfo(np.float32).max) * sign
+    for metric in (largest, largest * 0.999, sign * 1e38, sign * np.inf, np.nan, -largest, 0.0):
+        best, state = np.float64(sign * np.inf), plateau.init()
+        for _ in range(2):
+            cuts, state = state.cuts, js.observe(state, np.float32(metric))
+            is_better = bool(plateau._is_better(np.float64(np.float32(metric)), best))
+            assert (state.cuts == cuts) == is_better
+            best = np.float64(np.float32(metric)) if is_better else best
+            if is_better:
+                np.testing.assert_allclose(state.best, best, rtol=1e-7)
+
+
+def test_under_sam_a_falling_loss_is_not_cut():
+    """Optax's sam masks the state by arithmetic, where 0 * inf is NaN."""
+    tx = optax.contrib.sam(injected(), optax.sgd(0.05))
+    state = tx.init(PARAMS)
+    for epoch in range(20):
+        state = js.observe(state, 10.0 - epoch / 2)
+        for _ in range(2):
+            with standard:
+                _, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+    assert js.get_last_lr(state) == [0.5]
+    assert optax.tree_utils.tree_get(state, "best") == 0.5
+
+
+def test_a_checkpoint_from_before_goes_on():
+    """Version 0.1 began with inf."""
+    old = PLATEAU.init()._replace(best=jnp.float32(np.inf))
+    assert js.observe(old, 3.0).best == 3.0
+    assert js.observe(old, np.nan).num_bad_epochs == 1

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT
+from schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, traced, warmup
 
 import jaxsched as js
 
@@ -242,3 +242,83 @@ extras = {"flax", "matplotlib", "orbax", "sklearn", "tqdm", "torch", "pytest"} &
 assert not extras, extras
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# -- a function that JAX cannot trace ------------------------------------------------------------
+
+
+def test_a_horizon_tabulates_any_python_function():
+    schedule = js.LambdaLR(0.5, warmup, horizon=8)
+    expected = [0.5 * warmup(min(count, 7)) for count in range(12)]
+    assert [schedule(count) for count in range(12)] == expected
+    assert schedule(np.arange(12)).tolist() == expected
+    assert jax.jit(schedule)(jnp.arange(12)).tolist() == np.float32(expected).tolist()
+    swept = jax.jit(jax.vmap(lambda lr: js.LambdaLR(lr, warmup, horizon=8)(4)))
+    assert (
+        swept(jnp.array([0.5, 1.0])).tolist() == np.float32([expected[4], 2 * expected[4]]).tolist()
+    )
+
+
+def test_the_function_is_called_once_for_each_count_before_the_horizon():
+    called = []
+
+    def lr_lambda(count):
+        called.append(count)
+        assert type(count) is int
+        return 1.0
+
+    schedule = js.LambdaLR(0.5, lr_lambda, horizon=5)
+    for count in (0, 3, 99, np.arange(9), jnp.arange(9)):
+        schedule(count)
+    assert called == [*range(5)]
+
+
+def test_a_horizon_is_part_of_the_value():
+    assert js.LambdaLR(0.5, warmup) == js.LambdaLR(0.5, warmup, horizon=None)
+    assert js.LambdaLR(0.5, warmup, 5) != js.LambdaLR(0.5, warmup, 6)
+    assert repr(js.LambdaLR(0.5, warmup, 5)).endswith(", horizon=5)")
+    with pytest.raises(ValueError, match="`schedule` must be smooth between epochs"):
+        js.smooth_epochs(js.LambdaLR(0.5, warmup, 5), 3)
+
+
+# -- with arrays in the place of numbers ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", [*SHORT, *OF_FUNCTIONS], ids=lambda s: type(s).__name__)
+def test_arrays_hash_by_shape_and_dtype_and_compare_by_identity(schedule):
+    arrays = traced(schedule)
+    leaves, structure = jax.tree.flatten(arrays)
+    same = structure.unflatten(leaves)
+    assert arrays == same and hash(arrays) == hash(same)
+    other = structure.unflatten([jnp.array(x) for x in leaves])  # equal ones, in other arrays
+    assert arrays != other and hash(arrays) == hash(other)
+    assert arrays != schedule and schedule != arrays
+    wider = jax.tree.map(lambda x: jnp.stack([x, x]), arrays)
+    assert len({arrays, same, other, schedule, wider}) == 4
+    assert (arrays != wider) is True
+
+
+@pytest.mark.parametrize("kind", [jnp.float32, np.array])
+def test_a_schedule_with_an_array_goes_where_functions_go(kind):
+    schedule = js.StepLR(kind(0.5), 2, gamma=0.5)
+    count = jnp.int32(3)
+    assert jax.jit(schedule)(count) == 0.25
+    assert jax.checkpoint(schedule)(count) == 0.25
+    assert jax.lax.cond(count > 2, schedule, js.StepLR(kind(0.25), 1), count) == 0.25
+    assert jax.lax.switch(1, [js.StepLR(0.25, 1), schedule], count) == 0.25
+    assert jax.jit(jax.vmap(schedule))(jnp.arange(4)).tolist() == [0.5, 0.5, 0.25, 0.25]
+
+    def loss(base_lr):
+        inner = js.MultiStepLR(base_lr, (jnp.int32(1), 3), gamma=0.5)
+        return jax.checkpoint(inner)(count) + jax.lax.cond(count > 9, schedule, inner, count)
+
+    assert jax.jit(jax.grad(loss))(jnp.float32(1)) == 0.5
+
+
+def test_two_arrays_are_two_programs():
+    one, two = js.StepLR(jnp.float32(0.5), 2), js.StepLR(jnp.float32(0.25), 2)
+    assert (jax.jit(one)(0), jax.jit(two)(0), jax.jit(one)(0)) == (0.5, 0.25, 0.5)
+    recorded = [js.RecordedLR(jnp.float32([x, 0.0])) for x in (0.5, 0.25)]
+    assert [jax.jit(r)(0) for r in recorded] == [0.5, 0.25]
+    assert len({*recorded, recorded[0]}) == 2
+    assert repr(recorded[0]) == f"RecordedLR({recorded[0].values!r})"

@@ -111,3 +111,15 @@ def test_hyperparameters_of_other_names_are_listed():
     )
     with pytest.raises(ValueError, match='"learning_rate"; found: decay, step_size'):
         js.get_last_lr(tx.init(PARAMS))
+
+
+@pytest.mark.parametrize("number", [0.05, np.float64(0.05), np.float32(0.05), jnp.float32(0.05), 1])
+def test_after_the_override_that_optax_documents(number):
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
+    state = tx.init(PARAMS)
+    state.hyperparams["learning_rate"] = number
+    (lr,) = js.get_last_lr(state)
+    assert type(lr) is float and lr == float(number)
+    updates, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+    assert js.get_last_lr(state) == [np.float32(number)]
+    assert updates["a"][0] == -np.float32(number)

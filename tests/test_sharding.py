@@ -1,0 +1,145 @@
+"""Counts, numbers and states on meshes of several devices, with auto axes and explicit ones."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from schedules import LONG, MORE, OF_FUNCTIONS, SHORT, traced
+
+import jaxsched as js
+
+COUNTS = np.arange(16, dtype=np.int32).reshape(8, 2)
+slow = pytest.mark.slow
+every_schedule = pytest.mark.parametrize(
+    "schedule",
+    [*SHORT, *LONG, *(pytest.param(s, marks=slow) for s in MORE + OF_FUNCTIONS)],
+    ids=lambda s: type(s).__name__,
+)
+every_kind = pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+
+
+def mesh_of(kind):
+    return jax.make_mesh((4, 2), ("a", "b"), (kind,) * 2, devices=jax.devices("cpu")[:8])
+
+
+def sharded(mesh, spec, counts=COUNTS):
+    return jax.device_put(counts, NamedSharding(mesh, spec))
+
+
+def assert_same(got, expected, sharding):
+    np.testing.assert_array_max_ulp(np.asarray(got), expected.astype(np.float32))
+    assert got.sharding.is_equivalent_to(sharding, got.ndim)
+
+
+@every_kind
+@every_schedule
+def test_a_sharded_count_gives_a_learning_rate_sharded_alike(schedule, kind):
+    mesh = mesh_of(kind)
+    counts = [sharded(mesh, P("a", None), COUNTS), sharded(mesh, P(("a", "b")), COUNTS[:, 0])]
+    counts.append(sharded(mesh, P(), np.int32(7)))
+    with jax.set_mesh(mesh):
+        for count, lr in zip(counts, jax.jit(lambda c: [*map(schedule, c)])(counts), strict=True):
+            assert_same(lr, schedule(np.asarray(count)), count.sharding)
+
+
+@slow
+@every_schedule
+@pytest.mark.parametrize("mesh_is_set", [False, True])
+def test_in_every_way_that_counts_are_sharded(schedule, mesh_is_set):
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh) if mesh_is_set else contextlib.nullcontext():
+        for spec in (P("a", "b"), P(None, "b")):
+            count = sharded(mesh, spec)
+            for call in (schedule, jax.jit(schedule), jax.jit(jax.vmap(schedule))):
+                assert_same(call(count), schedule(COUNTS), count.sharding)
+        part = jax.shard_map(
+            schedule, mesh=mesh, in_specs=P("a"), out_specs=P("a"), axis_names={"a"}
+        )
+        count = sharded(mesh, P("a", "b"))
+        np.testing.assert_array_max_ulp(
+            np.asarray(jax.jit(part)(count)), schedule(COUNTS).astype(np.float32)
+        )
+
+
+@slow
+@every_kind
+@every_schedule
+def test_numbers_on_the_mesh(schedule, kind):
+    mesh = mesh_of(kind)
+    numbers = jax.device_put(traced(schedule), NamedSharding(mesh, P()))
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * 8), traced(schedule))
+    stacked = jax.device_put(stacked, NamedSharding(mesh, P("a")))
+    count = sharded(mesh, P("a", "b"))
+    one = sharded(mesh, P(), np.int32(3))
+    call = jax.jit(lambda schedule, count: schedule(count))
+    close = dict(rtol=3e-5, atol=1e-8)  # float32 numbers in
+    np.testing.assert_allclose(call(numbers, count), schedule(COUNTS), **close)
+    np.testing.assert_allclose(call(numbers, one), schedule(3), **close)
+    swept = jax.jit(jax.vmap(lambda schedule, count: schedule(count), in_axes=(0, None)))
+    np.testing.assert_allclose(swept(stacked, one), schedule(np.full(8, 3)), **close)
+    if kind == AxisType.Explicit:  # else the compiler decides
+        assert call(numbers, count).sharding.is_equivalent_to(count.sharding, 2)
+
+
+def test_a_schedule_with_an_array_on_explicit_axes():
+    mesh = mesh_of(AxisType.Explicit)
+    schedule = js.RecordedLR(sharded(mesh, P(), np.float32([0.5, 0.25])))
+    count = sharded(mesh, P("a", "b"))
+    assert_same(jax.jit(schedule)(count), np.where(COUNTS == 0, 0.5, 0.25), count.sharding)
+
+
+@every_kind
+@pytest.mark.parametrize("x64", [False, True])
+def test_under_x64_too(kind, x64):
+    mesh = mesh_of(kind)
+    with jax.enable_x64(x64), jax.set_mesh(mesh):
+        count = sharded(mesh, P("a", "b"))
+        got = jax.jit(js.MultiStepLR(0.5, [3, 9], 0.25))(count)
+        assert got.sharding.is_equivalent_to(count.sharding, 2)
+        assert (got.dtype, got.weak_type) == ((jnp.float64, True) if x64 else (jnp.float32, False))
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), [2, 1]),
+        js.CosineAnnealingWarmRestarts(0.5, 3, 2),
+        js.ReduceLROnPlateau(0.5, factor=0.5, patience=0),
+    ],
+    ids=lambda s: type(s).__name__,
+)
+def test_a_train_step_over_sharded_batches_and_parameters(schedule, kind):
+    """The counts and the state are replicated, parameters and batch are not."""
+    mesh = mesh_of(kind)
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.5)
+
+    def loss_fn(params, batch):
+        return jnp.square(batch - params).mean()
+
+    @jax.jit
+    def step(params, state, batch):
+        loss, grads = jax.value_and_grad(loss_fn)(params, batch)
+        if isinstance(schedule, js.ReduceLROnPlateau):
+            state = js.observe(state, loss)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def run(place, spec):
+        params = place(jnp.zeros(4), spec)
+        state, lrs = tx.init(params), []
+        for i in range(8):
+            batch = place(jnp.full(4, (-1.0) ** i), spec)
+            params, state = step(params, state, batch)
+            lrs.append(js.get_last_lr(state))
+        return lrs, np.asarray(params)
+
+    with jax.set_mesh(mesh):
+        lrs, params = run(lambda x, spec: sharded(mesh, spec, x), P("a"))
+    expected_lrs, expected = run(lambda x, spec: x, None)
+    assert lrs == expected_lrs
+    np.testing.assert_allclose(params, expected, rtol=1e-6)
