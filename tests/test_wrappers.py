@@ -193,3 +193,16 @@ def test_what_takes_an_optax_schedule_takes_a_plateau(x64, dtype):
             assert expected, name
             run = a_run(lambda s: wrap(optax.inject_hyperparams(sgd)(s)), PLATEAU, dtype)
             assert types(run) == expected, name
+
+
+def test_only_these_refuse_float32_updates_of_bfloat16_parameters():
+    """README says what to do there. (optax 0.2.6 rounds the learning rate to bfloat16 itself.)"""
+    refuse = {
+        name
+        for name, make in TABLE.items()
+        if works(a_run(make, THEIRS, "bfloat16")) and not works(a_run(make, OURS, "bfloat16"))
+    }
+    states = {f"chain {name}, injected" for name in ("adam", "apply_every", "ema", "trace")}
+    steps = {f"{name}, injected" for name in ("conditionally_mask", "conditionally_transform")}
+    hyperparameters = {"adam b1", "ema", "sgd momentum"}
+    assert refuse <= {"apply_if_finite, injected", *states, *steps, *hyperparameters}
