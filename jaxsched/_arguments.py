@@ -3,16 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import numbers
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypeGuard, dataclass_transform
+from abc import ABCMeta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    TypeGuard,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    overload,
+)
 
 import jax
 import numpy as np
 
+from jaxsched import _habits
+
 Check = Callable[[str, Any], Any]
 """Takes an argument's name and value, and returns what to store."""
+
+
+# -- types, for checkers -------------------------------------------------------------------------
+
+_In = TypeVar("_In", contravariant=True)
+_Out = TypeVar("_Out", covariant=True)
+
+
+class Field(Generic[_In, _Out]):
+    """The type of a field that takes one thing and keeps another: `Field[in, out]`.
+
+    To a type checker it is a descriptor; at run time the field's check is what it says.
+    """
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Field[_In, _Out]: ...
+    @overload
+    def __get__(self, instance: object, owner: Any) -> _Out: ...
+    def __get__(self, instance: Any, owner: Any) -> Any: ...
+    def __set__(self, instance: Any, value: _In) -> None: ...
+
+
+Array = jax.Array | np.ndarray[Any, Any]
+Number = float | np.floating[Any] | np.integer[Any]
+Function = Callable[[Any], Any]
+"""`count -> value`: a schedule, an optax schedule, a function."""
+
+Real = Field[Number | Array, float]
+KnownReal = Field[Number, float]
+Count = Field[Number | Array, int]
+KnownCount = Field[Number, int]
+OptionalCount = Field[Number | Array | None, int | None]
+Counts = Field[Sequence[Number | Array] | Array, tuple[int, ...]]
+CountOrCounts = Field[Sequence[Number | Array] | Number | Array, int | tuple[int, ...]]
+Strategy = Literal["cos", "linear"]
+Values = Field[Sequence[Number] | Array, np.ndarray[Any, Any]]
 
 
 def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool = False) -> Any:
@@ -24,6 +75,11 @@ def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool =
 def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
     """Whether `value` is an array or a tracer, which no check can look into."""
     return isinstance(value, (jax.Array, np.ndarray))
+
+
+def is_list(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether `value` is iterable, and no text and no mapping, whose values would be lost."""
+    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
 def has_arrays(tree: Any) -> bool:
@@ -41,7 +97,8 @@ def real(
         if is_array(value):
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+            hint = _habits.of_number(name, value)
+            raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
         number = float(value)
         if not (math.isfinite(number) and at_least <= number <= at_most and number > above):
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
@@ -69,8 +126,9 @@ def integers(*, at_least: int, ordered: bool) -> Check:
             return value
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        if not is_list(value):
+            hint = _habits.of_list(value)
+            raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
         values = tuple(_integer(name, v, at_least, expected) for v in value)
         return values if ordered or has_arrays(values) else tuple(sorted(values))
 
@@ -82,7 +140,7 @@ def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
         return value
     is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not is_integer and not (isinstance(value, (float, np.floating)) and value.is_integer()):
-        raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}")
     if value < at_least:
         raise ValueError(f"`{name}` must be {expected}, got {value!r}")
     if value >= 2**62:  # so that the sum of two is an int64
@@ -90,10 +148,14 @@ def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
     return int(value)
 
 
-def one_of(*choices: str) -> Check:
+def one_of(literal: Any) -> Check:
+    """One of the strings of a `Literal`."""
+    choices = get_args(literal)
+
     def check(name: str, value: Any) -> Any:
         if value not in choices:
-            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {value!r}")
+            got = _habits.describe(value)
+            raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {got}")
         return value
 
     return check
@@ -111,7 +173,9 @@ def optional(check: Check) -> Check:
 
 def function(name: str, value: Any) -> Callable[..., Any]:
     if not callable(value) or hasattr(value, "init") or hasattr(value, "update"):
-        raise TypeError(f"`{name}` must be a callable count -> value, got {value!r}")
+        hint = _habits.of_function(value)
+        got = _habits.describe(value)
+        raise TypeError(f"`{name}` must be a callable count -> value, got {got}{hint}")
     return value
 
 
@@ -128,8 +192,25 @@ def _hashable(value: Any) -> Any:
     return (value.shape, value.dtype) if is_array(value) else value
 
 
+class _Explained(ABCMeta):
+    """Says what to write instead, where a class is called as torch's is."""
+
+    if not TYPE_CHECKING:
+
+        def __call__(cls, *args, **kwargs):
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError as error:
+                # One from within has a frame more, and its own message.
+                is_of_call = error.__traceback__.tb_next is None
+                message = _habits.of_call(cls.__name__, args, kwargs) if is_of_call else None
+                if message is None:
+                    raise
+                raise TypeError(message) from None
+
+
 @dataclass_transform(frozen_default=True, field_specifiers=(argument,))
-class Frozen:
+class Frozen(metaclass=_Explained):
     """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
 
     Half of the time of `import jaxsched` would go into what dataclasses generate for each class
@@ -137,11 +218,19 @@ class Frozen:
     """
 
     _checks: ClassVar[dict[str, Check]]
+    _hints: ClassVar[dict[str, str]] = _habits.ATTRIBUTES
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(repr=False, eq=False)(cls)
         fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
         cls._checks = {f.name: f.metadata["check"] for f in fields}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):  # only for what is not there
+            hint = f"; {self._hints[name]}" if name in self._hints else ""
+            message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
+            raise AttributeError(message, name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) or name not in self._checks:  # `__init__` sets each once
@@ -161,6 +250,10 @@ class Frozen:
         return self is other or _is_same(self._values(), other._values())
 
     def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
         return hash(_hashable(self._values()))
 
     def _values(self) -> tuple[Any, ...]:

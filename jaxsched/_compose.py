@@ -1,5 +1,7 @@
 """Schedules made of schedules."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 from typing import Any, final
@@ -7,8 +9,8 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from jaxsched._arguments import argument, has_arrays, integer, integers, is_array
-from jaxsched._schedule import Schedule, member, members, shorten
+from jaxsched._arguments import Count, Counts, argument, has_arrays, integer, integers, is_array
+from jaxsched._schedule import Member, Members, Schedule, member, members, shorten
 
 
 @final
@@ -50,8 +52,8 @@ class SequentialLR(Schedule):
 
     _is_factor = True
 
-    schedulers: tuple[Schedule, ...] = argument(members)
-    milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=True))
+    schedulers: Members = argument(members)
+    milestones: Counts = argument(integers(at_least=0, ordered=True))
 
     def __post_init__(self):
         if len(self.milestones) != len(self.schedulers) - 1:
@@ -124,7 +126,7 @@ class ChainedScheduler(Schedule):
 
     _is_factor = True
 
-    schedulers: tuple[Schedule, ...] = argument(members)
+    schedulers: Members = argument(members)
 
     def __post_init__(self):
         for part in self._parts():
@@ -202,8 +204,8 @@ class clamp(Schedule):
 
     _is_factor = True
 
-    schedule: Schedule = argument(member)
-    last_count: int = argument(integer(at_least=0))
+    schedule: Member = argument(member)
+    last_count: Count = argument(integer(at_least=0))
 
     def _value(self, count, part, ops):
         if not isinstance(part, int):

@@ -1,10 +1,12 @@
 """Schedules on a half wave of the cosine."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 from typing import final
 
-from jaxsched._arguments import argument, integer, is_array, one_of, real
+from jaxsched._arguments import Count, Real, Strategy, argument, integer, is_array, one_of, real
 from jaxsched._schedule import Schedule
 
 
@@ -46,9 +48,9 @@ class CosineAnnealingLR(Schedule):
     [0.1, 0.0854, 0.05, 0.0146, 0.0, 0.0146, 0.05, 0.0854, 0.1]
     """
 
-    base_lr: float = argument(real(at_least=0))
-    T_max: int = argument(integer(at_least=1))
-    eta_min: float = argument(real(at_least=0), default=0.0)
+    base_lr: Real = argument(real(at_least=0))
+    T_max: Count = argument(integer(at_least=1))
+    eta_min: Real = argument(real(at_least=0), default=0.0)
 
     def _value(self, count, part, ops):
         t = ops.remainder(count, 2 * self.T_max)
@@ -101,10 +103,10 @@ class CosineAnnealingWarmRestarts(Schedule):
     [0.1, 0.05, 0.1, 0.0854, 0.05, 0.0146, 0.1]
     """
 
-    base_lr: float = argument(real(at_least=0))
-    T_0: int = argument(integer(at_least=1))
-    T_mult: int = argument(integer(at_least=1), default=1, static=True)
-    eta_min: float = argument(real(at_least=0), default=0.0)
+    base_lr: Real = argument(real(at_least=0))
+    T_0: Count = argument(integer(at_least=1))
+    T_mult: Count = argument(integer(at_least=1), default=1, static=True)
+    eta_min: Real = argument(real(at_least=0), default=0.0)
 
     def _value(self, count, part, ops):
         if self.T_mult == 1:
@@ -169,10 +171,10 @@ class SWALR(Schedule):
     [0.1, 0.0875, 0.075, 0.0625, 0.05, 0.05]
     """
 
-    base_lr: float = argument(real(at_least=0))
-    swa_lr: float = argument(real(at_least=0))
-    anneal_epochs: int = argument(integer(at_least=0), default=10)
-    anneal_strategy: str = argument(one_of("cos", "linear"), default="cos", static=True)
+    base_lr: Real = argument(real(at_least=0))
+    swa_lr: Real = argument(real(at_least=0))
+    anneal_epochs: Count = argument(integer(at_least=0), default=10)
+    anneal_strategy: Strategy = argument(one_of(Strategy), default="cos", static=True)
 
     def _value(self, count, part, ops):
         total = self.anneal_epochs

@@ -1,12 +1,27 @@
 """Schedules given by a function or by a list of values."""
 
+from __future__ import annotations
+
 import functools
-from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
 
-from jaxsched._arguments import argument, function, integer, is_array, optional, real
+from jaxsched._arguments import (
+    Count,
+    Function,
+    OptionalCount,
+    Real,
+    Values,
+    argument,
+    function,
+    integer,
+    is_array,
+    is_list,
+    optional,
+    real,
+)
+from jaxsched._habits import describe
 from jaxsched._ops import FLOAT64_MAX, PYTHON
 from jaxsched._schedule import Schedule
 
@@ -55,9 +70,9 @@ class LambdaLR(Schedule):
     Array(0.25, dtype=float32)
     """
 
-    base_lr: float = argument(real(at_least=0))
-    lr_lambda: Callable[[Any], Any] = argument(function, static=True)
-    horizon: int | None = argument(optional(integer(at_least=1)), default=None, static=True)
+    base_lr: Real = argument(real(at_least=0))
+    lr_lambda: Function = argument(function, static=True)
+    horizon: OptionalCount = argument(optional(integer(at_least=1)), default=None, static=True)
 
     @property
     def _is_traced(self):
@@ -73,7 +88,7 @@ class LambdaLR(Schedule):
 
     def _value(self, count, part, ops):
         if self.horizon is None:
-            return self.base_lr * ops.call(self.lr_lambda, count + part)
+            return self.base_lr * ops.call(self.lr_lambda, count + part, "`lr_lambda`")
         return self.base_lr * ops.take(self._factors, ops.minimum(count, self.horizon - 1))
 
     def _course(self, dtype):
@@ -81,7 +96,8 @@ class LambdaLR(Schedule):
 
     @functools.cached_property
     def _factors(self) -> tuple[float, ...]:
-        return tuple(PYTHON.call(self.lr_lambda, count) for count in range(self.horizon or 0))
+        counts = range(self.horizon or 0)
+        return tuple(PYTHON.call(self.lr_lambda, count, "`lr_lambda`") for count in counts)
 
 
 @final
@@ -118,9 +134,9 @@ class MultiplicativeLR(Schedule):
 
     _is_factor, _is_smooth, _is_list = True, False, True
 
-    base_lr: float = argument(real(at_least=0))
-    lr_lambda: Callable[[Any], Any] = argument(function, static=True)
-    horizon: int = argument(integer(at_least=1), static=True)
+    base_lr: Real = argument(real(at_least=0))
+    lr_lambda: Function = argument(function, static=True)
+    horizon: Count = argument(integer(at_least=1), static=True)
 
     def _value(self, count, part, ops):
         product = ops.take(self._products, ops.minimum(count, self.horizon - 1))
@@ -133,16 +149,19 @@ class MultiplicativeLR(Schedule):
     def _products(self) -> tuple[float, ...]:
         products = [1.0]
         for count in range(1, self.horizon):
-            products.append(min(products[-1] * PYTHON.call(self.lr_lambda, count), FLOAT64_MAX))
+            factor = PYTHON.call(self.lr_lambda, count, "`lr_lambda`")
+            products.append(min(products[-1] * factor, FLOAT64_MAX))
         return tuple(products)
 
 
 def _recording(name: str, value: Any) -> Any:
     if is_array(value) and not isinstance(value, np.ndarray):
         return value
-    values = np.array(value)
+    values = np.array(value if is_list(value) else None)
     if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
-        raise TypeError(f"`{name}` must be a sequence of numbers, at least one, got {value!r}")
+        raise TypeError(
+            f"`{name}` must be a sequence of numbers, at least one, got {describe(value)}"
+        )
     values = values.astype(np.float64)
     if not (np.isfinite(values) & (values >= 0)).all():
         wrong = values[~(np.isfinite(values) & (values >= 0))][0]
@@ -183,7 +202,7 @@ class RecordedLR(Schedule):
 
     _is_smooth, _is_list = False, True
 
-    values: np.ndarray = argument(_recording)
+    values: Values = argument(_recording)
 
     def _value(self, count, part, ops):
         return ops.take(self.values, ops.minimum(count, len(self.values) - 1))
@@ -198,10 +217,13 @@ class RecordedLR(Schedule):
     def __eq__(self, other):
         if not (isinstance(other, RecordedLR) and self._is_concrete and other._is_concrete):
             return super().__eq__(other)
-        return np.array_equal(self.values, other.values)
+        return self is other or np.array_equal(self.values, other.values)
 
-    def __hash__(self):
-        return hash(self.values.tobytes()) if self._is_concrete else super().__hash__()
+    __hash__ = Schedule.__hash__
+
+    @functools.cached_property
+    def _hash(self):
+        return hash(self.values.tobytes() if self._is_concrete else self.values.shape)
 
     def __repr__(self):
         return f"RecordedLR({self.values.tolist()})" if self._is_concrete else super().__repr__()

@@ -1,13 +1,19 @@
 """Schedules that go up and down, and take the momentum the other way."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Literal, final
 
 from jaxsched._arguments import (
+    Count,
+    Function,
+    OptionalCount,
+    Real,
+    Strategy,
     argument,
     boolean,
     function,
@@ -20,6 +26,10 @@ from jaxsched._arguments import (
 )
 from jaxsched._ops import decay_places
 from jaxsched._schedule import Schedule
+
+_Mode = Literal["triangular", "triangular2", "exp_range"]
+_ScaleMode = Literal["cycle", "iterations"]
+_LENGTH = optional(integer(at_least=1))
 
 
 @final
@@ -70,18 +80,16 @@ class CyclicLR(Schedule):
     [0.9, 0.85, 0.8, 0.85, 0.9]
     """
 
-    base_lr: float = argument(real(at_least=0))
-    max_lr: float = argument(real(at_least=0))
-    step_size_up: int = argument(integer(at_least=1), default=2000)
-    step_size_down: int | None = argument(optional(integer(at_least=0)), default=None)
-    mode: str = argument(
-        one_of("triangular", "triangular2", "exp_range"), default="triangular", static=True
-    )
-    gamma: float = argument(real(at_least=0), default=1.0)
-    scale_fn: Callable[[Any], Any] | None = argument(optional(function), default=None, static=True)
-    scale_mode: str = argument(one_of("cycle", "iterations"), default="cycle", static=True)
-    base_momentum: float = argument(real(at_least=0), default=0.8)
-    max_momentum: float = argument(real(at_least=0), default=0.9)
+    base_lr: Real = argument(real(at_least=0))
+    max_lr: Real = argument(real(at_least=0))
+    step_size_up: Count = argument(integer(at_least=1), default=2000)
+    step_size_down: OptionalCount = argument(optional(integer(at_least=0)), default=None)
+    mode: _Mode = argument(one_of(_Mode), default="triangular", static=True)
+    gamma: Real = argument(real(at_least=0), default=1.0)
+    scale_fn: Function | None = argument(optional(function), default=None, static=True)
+    scale_mode: _ScaleMode = argument(one_of(_ScaleMode), default="cycle", static=True)
+    base_momentum: Real = argument(real(at_least=0), default=0.8)
+    max_momentum: Real = argument(real(at_least=0), default=0.9)
 
     @property
     def _sizes(self):
@@ -95,7 +103,7 @@ class CyclicLR(Schedule):
         height = (self.max_lr - self.base_lr) * ops.ratio(height, ops.where(t < up, up, down))
         if self.scale_fn is not None:
             x = past + 1 if self.scale_mode == "cycle" else count + part
-            height = height * ops.call(self.scale_fn, x)
+            height = height * ops.call(self.scale_fn, x, "`scale_fn`")
         elif self.mode == "triangular2":
             height = ops.product(height, ops.in_double.decay(1.0, 0.5, past))
         elif self.mode == "exp_range":
@@ -118,7 +126,7 @@ class CyclicLR(Schedule):
         return self.scale_fn is not None
 
     @property
-    def momentum(self) -> "CyclicLR":
+    def momentum(self) -> CyclicLR:
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
         return dataclasses.replace(self, base_lr=self.max_momentum, max_lr=self.base_momentum)
 
@@ -170,16 +178,16 @@ class OneCycleLR(Schedule):
     [0.95, 0.85, 0.95]
     """
 
-    max_lr: float = argument(real(at_least=0))
-    total_steps: int | None = argument(optional(integer(at_least=1)), default=None, static=True)
-    epochs: int | None = argument(optional(integer(at_least=1)), default=None, static=True)
-    steps_per_epoch: int | None = argument(optional(integer(at_least=1)), default=None, static=True)
-    pct_start: float = argument(real(at_least=0, at_most=1), default=0.3, static=True)
-    anneal_strategy: str = argument(one_of("cos", "linear"), default="cos", static=True)
-    base_momentum: float = argument(real(at_least=0), default=0.85)
-    max_momentum: float = argument(real(at_least=0), default=0.95)
-    div_factor: float = argument(real(above=0), default=25.0)
-    final_div_factor: float = argument(real(above=0), default=1e4)
+    max_lr: Real = argument(real(at_least=0))
+    total_steps: OptionalCount = argument(_LENGTH, default=None, static=True)
+    epochs: OptionalCount = argument(_LENGTH, default=None, static=True)
+    steps_per_epoch: OptionalCount = argument(_LENGTH, default=None, static=True)
+    pct_start: Real = argument(real(at_least=0, at_most=1), default=0.3, static=True)
+    anneal_strategy: Strategy = argument(one_of(Strategy), default="cos", static=True)
+    base_momentum: Real = argument(real(at_least=0), default=0.85)
+    max_momentum: Real = argument(real(at_least=0), default=0.95)
+    div_factor: Real = argument(real(above=0), default=25.0)
+    final_div_factor: Real = argument(real(above=0), default=1e4)
     three_phase: bool = argument(boolean, default=False, static=True)
 
     def __post_init__(self):
@@ -241,7 +249,7 @@ class OneCycleLR(Schedule):
         return range(self._total), 0
 
     @property
-    def momentum(self) -> "OneCycleLR":
+    def momentum(self) -> OneCycleLR:
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
         # The start is a quotient, so 0 is next to 0.
         peak, start = (

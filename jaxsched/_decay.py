@@ -1,8 +1,10 @@
 """Schedules that multiply the learning rate by a factor: steps, ramps, powers."""
 
+from __future__ import annotations
+
 from typing import final
 
-from jaxsched._arguments import argument, integer, integers, real
+from jaxsched._arguments import Count, Counts, Real, argument, integer, integers, real
 from jaxsched._ops import decay_places
 from jaxsched._schedule import Schedule
 
@@ -43,9 +45,9 @@ class StepLR(Schedule):
 
     _is_factor, _is_smooth = True, False
 
-    base_lr: float = argument(real(at_least=0))
-    step_size: int = argument(integer(at_least=1))
-    gamma: float = argument(real(at_least=0), default=0.1)
+    base_lr: Real = argument(real(at_least=0))
+    step_size: Count = argument(integer(at_least=1))
+    gamma: Real = argument(real(at_least=0), default=0.1)
 
     def _value(self, count, part, ops):
         return ops.decay(self.base_lr, self.gamma, ops.quotient(count, self.step_size))
@@ -90,9 +92,9 @@ class MultiStepLR(Schedule):
 
     _is_factor, _is_smooth = True, False
 
-    base_lr: float = argument(real(at_least=0))
-    milestones: tuple[int, ...] = argument(integers(at_least=0, ordered=False))
-    gamma: float = argument(real(at_least=0), default=0.1)
+    base_lr: Real = argument(real(at_least=0))
+    milestones: Counts = argument(integers(at_least=0, ordered=False))
+    gamma: Real = argument(real(at_least=0), default=0.1)
 
     def _value(self, count, part, ops):
         return ops.decay(self.base_lr, self.gamma, ops.passed(self.milestones, count))
@@ -134,9 +136,9 @@ class ConstantLR(Schedule):
 
     _is_factor, _is_smooth = True, False
 
-    base_lr: float = argument(real(at_least=0))
-    factor: float = argument(real(at_least=0, at_most=1), default=1 / 3)
-    total_iters: int = argument(_AT_LEAST_ONE, default=5)
+    base_lr: Real = argument(real(at_least=0))
+    factor: Real = argument(real(at_least=0, at_most=1), default=1 / 3)
+    total_iters: Count = argument(_AT_LEAST_ONE, default=5)
 
     def _value(self, count, part, ops):
         return self.base_lr * ops.where(count < self.total_iters, self.factor, 1.0)
@@ -181,10 +183,10 @@ class LinearLR(Schedule):
 
     _is_factor = True
 
-    base_lr: float = argument(real(at_least=0))
-    start_factor: float = argument(real(at_least=0, at_most=1), default=1 / 3)
-    end_factor: float = argument(real(at_least=0, at_most=1), default=1.0)
-    total_iters: int = argument(_AT_LEAST_ONE, default=5)
+    base_lr: Real = argument(real(at_least=0))
+    start_factor: Real = argument(real(at_least=0, at_most=1), default=1 / 3)
+    end_factor: Real = argument(real(at_least=0, at_most=1), default=1.0)
+    total_iters: Count = argument(_AT_LEAST_ONE, default=5)
 
     def _value(self, count, part, ops):
         total = self.total_iters
@@ -226,8 +228,8 @@ class ExponentialLR(Schedule):
 
     _is_factor = True
 
-    base_lr: float = argument(real(at_least=0))
-    gamma: float = argument(real(at_least=0))
+    base_lr: Real = argument(real(at_least=0))
+    gamma: Real = argument(real(at_least=0))
 
     def _value(self, count, part, ops):
         return ops.decay(self.base_lr, self.gamma, count + part)
@@ -269,9 +271,9 @@ class PolynomialLR(Schedule):
 
     _is_factor = True
 
-    base_lr: float = argument(real(at_least=0))
-    total_iters: int = argument(_AT_LEAST_ONE, default=5)
-    power: float = argument(real(at_least=0), default=1.0)
+    base_lr: Real = argument(real(at_least=0))
+    total_iters: Count = argument(_AT_LEAST_ONE, default=5)
+    power: Real = argument(real(at_least=0), default=1.0)
 
     def _value(self, count, part, ops):
         total = self.total_iters

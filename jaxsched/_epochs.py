@@ -1,17 +1,19 @@
 """Epochs into optimizer updates."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-from jaxsched._arguments import argument, integer, integers
+from jaxsched._arguments import CountOrCounts, argument, integer, integers
 from jaxsched._ops import Ops
-from jaxsched._schedule import Schedule, member, shorten
+from jaxsched._schedule import Member, Schedule, member, shorten
 
 
 def _one_or_more(name: str, value: Any) -> Any:
-    if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+    if not isinstance(value, Iterable) or isinstance(value, str) or getattr(value, "ndim", 1) == 0:
         return integer(at_least=1)(name, value)
     lengths = tuple(integers(at_least=1, ordered=True)(name, value))
     if not lengths:
@@ -45,6 +47,17 @@ class _InEpochs:
         yield from super()._integers()  # pyright: ignore[reportAttributeAccessIssue]
         if isinstance(self.steps_per_epoch, tuple):
             yield self._starts[-1]
+
+
+def _in_epochs(name: str, value: Any) -> Schedule:
+    value = member(name, value)
+    for part in value._parts():
+        if isinstance(part, (per_epoch, smooth_epochs)):
+            raise ValueError(
+                f"`{name}` must be in epochs, got {shorten(part)}, which is in updates already: "
+                "epochs would be taken for updates twice"
+            )
+    return value
 
 
 @final
@@ -87,8 +100,8 @@ class per_epoch(_InEpochs, Schedule):
 
     _is_factor, _is_smooth = True, False
 
-    schedule: Schedule = argument(member)
-    steps_per_epoch: int | tuple[int, ...] = argument(_one_or_more)
+    schedule: Member = argument(_in_epochs)
+    steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
     def _value(self, count, part, ops):
         epoch, _, _ = self._epoch(count, ops)
@@ -105,7 +118,7 @@ class per_epoch(_InEpochs, Schedule):
 
 
 def _can_be_smooth(name: str, value: Any) -> Schedule:
-    value = member(name, value)
+    value = _in_epochs(name, value)
     for part in value._parts():
         if not part._is_smooth:
             raise ValueError(
@@ -150,8 +163,8 @@ class smooth_epochs(_InEpochs, Schedule):
 
     _is_factor = True
 
-    schedule: Schedule = argument(_can_be_smooth)
-    steps_per_epoch: int | tuple[int, ...] = argument(_one_or_more)
+    schedule: Member = argument(_can_be_smooth)
+    steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
     def _value(self, count, part, ops):
         epoch, step, length = self._epoch(count, ops)

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxsched import _elementary
 from jaxsched._arguments import has_arrays, is_array
+from jaxsched._habits import describe
 
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 _TABLE_BITS = 12
@@ -130,8 +131,11 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def call(self, fn: Callable[[Any], Any], count: Any) -> Any:
-        """A user's own function, in double precision if it uses JAX: an int or int64, or real."""
+    def call(self, fn: Callable[[Any], Any], count: Any, origin: str) -> Any:
+        """A user's own function, in double precision if it uses JAX: an int or int64, or real.
+
+        `origin` is the argument that it came as, for messages.
+        """
 
 
 class PythonOps(Ops):
@@ -180,7 +184,7 @@ class PythonOps(Ops):
         except OverflowError:
             return base_lr * math.inf if base_lr else 0.0
 
-    def call(self, fn, count):
+    def call(self, fn, count, origin):
         with jax.enable_x64(True):
             try:  # most are plain Python, for which the contexts below take too long: 2 us
                 return float(fn(count))
@@ -237,8 +241,8 @@ class NumPyOps(Ops):
         first = np.minimum(np.float_power(gamma, half), FLOAT64_MAX)
         return base_lr * first * np.minimum(np.float_power(gamma, times - half), FLOAT64_MAX)
 
-    def call(self, fn, count):
-        values = [PYTHON.call(fn, c) for c in count.ravel().tolist()]
+    def call(self, fn, count, origin):
+        values = [PYTHON.call(fn, c, origin) for c in count.ravel().tolist()]
         return np.array(values, np.float64).reshape(count.shape)
 
 
@@ -391,9 +395,16 @@ class JaxOps(Ops):
                 value = value * self.take(fine, times & ((1 << bits) - 1))
         return value
 
-    def call(self, fn, count):
+    def call(self, fn, count, origin):
         count = count.astype(jnp.int64) if jnp.issubdtype(count.dtype, jnp.integer) else count
-        return jnp.asarray(fn(count)).astype(jnp.float64)
+        try:
+            return jnp.asarray(fn(count)).astype(jnp.float64)
+        except jax.errors.JAXTypeError as error:
+            raise TypeError(
+                f"{origin} must be a function that JAX can trace, got {describe(fn)}: for `if` use "
+                "jnp.where, for `min` and `max` jnp.minimum and jnp.maximum. Or give LambdaLR a "
+                "`horizon`, which tabulates it on the host"
+            ) from error
 
 
 def _unscaled(value, small):

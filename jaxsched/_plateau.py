@@ -5,16 +5,29 @@ from __future__ import annotations
 import functools
 import json
 import math
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, final
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import Check, Frozen, argument, integer, is_array, one_of, real
+from jaxsched._arguments import (
+    Check,
+    Frozen,
+    KnownCount,
+    KnownReal,
+    argument,
+    integer,
+    is_array,
+    one_of,
+    real,
+)
+from jaxsched._habits import PLATEAU_ATTRIBUTES, describe
 from jaxsched._ops import as_result
 
+_Mode = Literal["min", "max"]
+_ThresholdMode = Literal["rel", "abs"]
 _INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
 
@@ -92,7 +105,8 @@ class ReduceLROnPlateau(Frozen):
     Args:
         base_lr: learning rate before the first cut, >= 0.
         mode: "min" if a good metric falls, as a loss does; "max" if it rises.
-        factor: what each cut multiplies the learning rate by, above 0 and below 1.
+        factor: what each cut multiplies the learning rate by, from 0 to below 1; 0 is one cut, to
+            `min_lr`.
         patience: bad epochs in a row that are put up with, an integer >= 0.
         threshold: by how much a metric has to be better than the best, >= 0.
         threshold_mode: "rel": a part of the best; "abs": in the metric's unit. For metrics that may
@@ -139,19 +153,21 @@ class ReduceLROnPlateau(Frozen):
     [0.1, 0.1, 0.1, 0.1, 0.01, 0.01]
     """
 
-    base_lr: float = argument(_known(real(at_least=0)))
-    mode: str = argument(one_of("min", "max"), default="min")
-    factor: float = argument(_known(real()), default=0.1)
-    patience: int = argument(_known(integer(at_least=0)), default=10)
-    threshold: float = argument(_known(real(at_least=0)), default=1e-4)
-    threshold_mode: str = argument(one_of("rel", "abs"), default="rel")
-    cooldown: int = argument(_known(integer(at_least=0)), default=0)
-    min_lr: float = argument(_known(real(at_least=0)), default=0.0)
-    eps: float = argument(_known(real(at_least=0)), default=1e-8)
+    _hints = PLATEAU_ATTRIBUTES
+
+    base_lr: KnownReal = argument(_known(real(at_least=0)))
+    mode: _Mode = argument(one_of(_Mode), default="min")
+    factor: KnownReal = argument(_known(real(at_least=0)), default=0.1)
+    patience: KnownCount = argument(_known(integer(at_least=0)), default=10)
+    threshold: KnownReal = argument(_known(real(at_least=0)), default=1e-4)
+    threshold_mode: _ThresholdMode = argument(one_of(_ThresholdMode), default="rel")
+    cooldown: KnownCount = argument(_known(integer(at_least=0)), default=0)
+    min_lr: KnownReal = argument(_known(real(at_least=0)), default=0.0)
+    eps: KnownReal = argument(_known(real(at_least=0)), default=1e-8)
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < 1:
-            raise ValueError(f"`factor` must be above 0 and below 1, got {self.factor!r}")
+        if self.factor >= 1:
+            raise ValueError(f"`factor` must be >= 0 and below 1, got {self.factor!r}")
         if (self.mode, self.threshold_mode) == ("min", "rel") and self.threshold >= 1:
             raise ValueError(
                 f"`threshold` must be below 1 with mode 'min' and threshold_mode 'rel', got "
@@ -177,13 +193,21 @@ class ReduceLROnPlateau(Frozen):
 
     def _check(self, state: Any) -> None:
         if not isinstance(state, PlateauState):
+            got = describe(state)
             raise TypeError(
-                f"`state` must be what init() gives, got {state!r}: ReduceLROnPlateau is no "
+                f"`state` must be what init() gives, got {got}: ReduceLROnPlateau is no "
                 "function of a count. Wrap the optimizer in optax.inject_hyperparams, as in "
                 "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"
             )
         if state.schedule != self:
-            raise ValueError(f"`state` must be one of {self!r}, got one of {state.schedule!r}")
+            theirs = state.schedule.__getstate__()
+            ours = self.__getstate__().items()
+            differ = [f"`{n}` {theirs[n]!r} and not {v!r}" for n, v in ours if theirs[n] != v]
+            raise ValueError(
+                f"`state` must be one of this ReduceLROnPlateau, got one with {', '.join(differ)}. "
+                "To go on with these arguments, put the restored arrays into a new state: jax.tree."
+                "unflatten(jax.tree.structure(tx.init(params)), jax.tree.leaves(opt_state))"
+            )
 
     def _worst(self, dtype: Any) -> float:
         """Stands for torch's inf or -inf, the best before the first metric.

@@ -12,22 +12,24 @@ import functools
 import itertools
 import math
 import textwrap
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, overload
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import Frozen, argument, function, is_array
+from jaxsched._arguments import Field, Frozen, Function, argument, function, is_array, is_list
+from jaxsched._habits import describe, is_optimizer
 from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
 
 _INT32_MAX = 2**31 - 1
 _COUNT_MAX = 2**63 - 1
 
 
-class Schedule(Frozen, ABC):
+class Schedule(Frozen):
     """Base of all schedules. A subclass is final, and becomes a frozen dataclass and a pytree."""
 
     _is_factor = False
@@ -80,6 +82,14 @@ class Schedule(Frozen, ABC):
         """
         return None
 
+    @overload
+    def __call__(self, count: int | np.integer[Any]) -> float: ...
+    @overload
+    def __call__(self, count: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]: ...
+    @overload
+    def __call__(self, count: jax.Array) -> jax.Array: ...
+    @overload  # as optax.Schedule is called
+    def __call__(self, count: jax.typing.ArrayLike) -> jax.Array | np.ndarray[Any, Any] | float: ...
     def __call__(self, count: Any) -> Any:
         # The usual case before the tests of all the others, which take a microsecond.
         if type(count) is int and 0 <= count <= _COUNT_MAX and self._is_concrete:
@@ -96,6 +106,8 @@ class Schedule(Frozen, ABC):
             return self._value(count, 0, PYTHON)
         if self._is_concrete and isinstance(count, np.ndarray):
             return self._on_host(count)
+        if self._is_concrete and not isinstance(count, jax.core.Tracer):
+            return _compiled(self, count)  # where each operation is dispatched by itself
         return self._on_device(count)
 
     def _on_host(self, count: np.ndarray) -> np.ndarray:
@@ -202,15 +214,22 @@ class Schedule(Frozen, ABC):
                     yield from member._parts()
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(schedule: Schedule, count: Any) -> jax.Array:
+    return schedule._on_device(count)
+
+
 class _Function(Schedule):
     """A user's own callable `count -> value` as a schedule."""
 
     _is_traced = True
 
-    fn: Callable[[Any], Any] = argument(function, static=True)
+    fn: Function = argument(function, static=True)
+    origin: str = argument(lambda _, origin: origin, default="`schedule`", static=True)
+    """The argument that it came as, for messages."""
 
     def _value(self, count, part, ops):
-        return ops.call(self.fn, count + part)
+        return ops.call(self.fn, count + part, self.origin)
 
     def __repr__(self) -> str:
         return repr(self.fn)
@@ -245,15 +264,18 @@ def _widen(number: Any, array: Any, kind: Any) -> Any:
 
 # -- arguments that are schedules --------------------------------------------------------------
 
+Member = Field[Function, Schedule]
+Members = Field[Sequence[Function], tuple[Schedule, ...]]
+
 
 def member(name: str, value: Any) -> Schedule:
     """A schedule; any other callable `count -> value` is made one."""
-    return value if isinstance(value, Schedule) else _Function(function(name, value))
+    return value if isinstance(value, Schedule) else _Function(function(name, value), f"`{name}`")
 
 
 def members(name: str, value: Any) -> tuple[Schedule, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(f"`{name}` must be a sequence of schedules, got {value!r}")
+    if not is_list(value) or is_optimizer(value):
+        raise TypeError(f"`{name}` must be a sequence of schedules, got {describe(value)}")
     schedules = tuple(member(f"{name}[{i}]", part) for i, part in enumerate(value))
     if not schedules:
         raise ValueError(f"`{name}` must be a sequence of schedules, got {value!r}: none")

@@ -105,6 +105,11 @@ OF_FUNCTIONS = [  # whose repr does not evaluate back
 ]
 
 
+def in_epochs(schedule):
+    """Whether it may go into an adapter: holds none."""
+    return not any(isinstance(part, (js.per_epoch, js.smooth_epochs)) for part in schedule._parts())
+
+
 def traced(schedule):
     """The schedule with arrays in the place of its numbers, as in a sweep: float32, int32."""
     return jax.tree.map(

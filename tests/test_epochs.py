@@ -38,9 +38,19 @@ def test_epochs_of_unequal_length_and_the_last_length_repeats(lengths):
     np.testing.assert_array_equal(got, expected.astype(np.float32))
 
 
-def test_adapters_nest():
-    schedule = js.per_epoch(js.per_epoch(js.StepLR(0.1, 5), 3), 2)
-    assert [schedule(c) for c in (29, 30, 59, 60)] == [js.StepLR(0.1, 5)(e) for e in (4, 5, 9, 10)]
+@pytest.mark.parametrize("outer", [js.per_epoch, js.smooth_epochs])
+@pytest.mark.parametrize("inner", [js.per_epoch, js.smooth_epochs])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: s,
+        lambda s: js.clamp(s, 9),
+        lambda s: js.SequentialLR([js.LinearLR(0.1), js.ChainedScheduler([s])], [5]),
+    ],
+)
+def test_an_adapter_in_an_adapter_is_refused_at_any_depth(outer, inner, wrap):
+    with pytest.raises(ValueError, match="`schedule` must be in epochs, .* in updates already"):
+        outer(wrap(inner(js.LinearLR(0.1), 391)), 391)
 
 
 def test_any_callable_is_adapted():

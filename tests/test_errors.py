@@ -208,7 +208,7 @@ STAIRS = [
     js.ConstantLR(0.1),
     js.MultiplicativeLR(0.1, f, 5),
     js.RecordedLR([0.1]),
-    js.per_epoch(js.LinearLR(0.1), 5),
+    js.LambdaLR(0.1, f, horizon=5),
     js.SequentialLR([js.LinearLR(0.1), step(5)], [5]),
     js.clamp(js.ChainedScheduler([js.LinearLR(0.1), step(5)]), 5),
 ]
