@@ -1,5 +1,8 @@
 """torch.optim.lr_scheduler for JAX: exact, jittable schedules `count -> lr` for Optax and Flax."""
 
+from typing import TYPE_CHECKING
+
+from jaxsched import _habits
 from jaxsched._compose import (
     ChainedScheduler as ChainedScheduler,
     SequentialLR as SequentialLR,
@@ -30,4 +33,16 @@ from jaxsched._epochs import (
     steps_per_epoch as steps_per_epoch,
 )
 from jaxsched._plateau import ReduceLROnPlateau as ReduceLROnPlateau
-from jaxsched._state import get_last_lr as get_last_lr, observe as observe
+from jaxsched._schedule import Schedule as Schedule
+from jaxsched._stack import stack as stack, unstack as unstack
+from jaxsched._state import (
+    get_last_lr as get_last_lr,
+    observe as observe,
+    set_count as set_count,
+)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):  # only for what is not there
+        names = [known for known in globals() if not known.startswith("_")]
+        raise AttributeError(_habits.of_name(name, names), name=name)

@@ -127,7 +127,7 @@ def integers(*, at_least: int, ordered: bool) -> Check:
         if isinstance(value, np.ndarray):
             value = value.tolist()
         if not is_list(value):
-            hint = _habits.of_list(value)
+            hint = _habits.of_list(value, scales=not ordered)
             raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
         values = tuple(_integer(name, v, at_least, expected) for v in value)
         return values if ordered or has_arrays(values) else tuple(sorted(values))

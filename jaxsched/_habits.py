@@ -36,6 +36,10 @@ ATTRIBUTES = {
     "init": "a schedule is no optimizer: it goes into one, as in optax.sgd(schedule)",
     "update": "a schedule is no optimizer: it goes into one, as in optax.sgd(schedule)",
 }
+NO_NUMBER = (
+    "a schedule is no number: call it with a count, schedule(count). An optimizer takes a schedule "
+    "and not its class, as optax.sgd(jaxsched.ConstantLR(0.1))"
+)
 PLATEAU_ATTRIBUTES = ATTRIBUTES | {
     "step": "tell it a metric by opt_state = jaxsched.observe(opt_state, metric)",
     "state_dict": "there is nothing to save: what it remembers is in the optimizer state",
@@ -50,11 +54,13 @@ def describe(value: Any) -> str:
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
         return f"the function {value.__name__}"
     if is_optimizer(value):
-        return f"an optimizer ({type(value).__module__}.{type(value).__qualname__})"
+        return f"an optimizer of class {type(value).__name__}"
     plain = (bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None), np.generic)
     if isinstance(value, plain) or type(value).__module__.startswith(("jax", "numpy")):
         return textwrap.shorten(repr(value), 200, placeholder=" ...")
-    return f"an object of class {type(value).__module__}.{type(value).__qualname__}"
+    if type(value).__module__.startswith("jaxsched"):
+        return textwrap.shorten(repr(value), 200, placeholder=" ...")
+    return f"an object of class {type(value).__name__}"
 
 
 def is_optimizer(value: Any) -> bool:
@@ -72,14 +78,16 @@ def of_number(name: str, value: Any) -> str:
     return ""
 
 
-def of_list(value: Any) -> str:
-    """What to add where `value` is no list."""
-    if isinstance(value, Mapping):
-        return (
-            "; one gamma serves all milestones. For a scale at each, put one MultiStepLR for each "
-            "into ChainedScheduler"
-        )
-    return ""
+def of_list(value: Any, scales: bool = False) -> str:
+    """What to add where `value` is no list; `scales` where optax's boundaries have theirs."""
+    if not isinstance(value, Mapping):
+        return ""
+    if not scales:
+        return "; the values of a mapping would be lost"
+    return (
+        "; one gamma serves all milestones. For a scale at each, put one MultiStepLR for each into "
+        "ChainedScheduler"
+    )
 
 
 def of_function(value: Any) -> str:
@@ -99,9 +107,9 @@ def of_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | N
     for keyword, hint in KEYWORDS.items():
         if keyword in kwargs:
             return f"{name} has no `{keyword}`: {hint}"
-    if args and is_optimizer(args[0]):
-        return f"{name} must not be given {describe(args[0])}: {KEYWORDS['optimizer']}"
-    if args and name in ("ChainedScheduler", "SequentialLR") and all(map(callable, args)):
+    for value in filter(is_optimizer, args):
+        return f"{name} must not be given {describe(value)}: {KEYWORDS['optimizer']}"
+    if args and name in ("ChainedScheduler", "SequentialLR") and callable(args[0]):
         return f"{name} takes its members as one list, as torch does: {name}([a, b], ...)"
     if args and name == "OneCycleLR" and "max_lr" in kwargs:
         return (
@@ -114,3 +122,13 @@ def of_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | N
             f"arguments, as optax.sgd(jaxsched.{name}(0.1, ...))"
         )
     return None
+
+
+def of_name(name: str, names: list[str]) -> str:
+    """What to say where the package has no such name."""
+    import difflib  # which takes a millisecond
+
+    by_letters = {known.lower().replace("_", ""): known for known in names}
+    near = difflib.get_close_matches(name.lower().replace("_", ""), by_letters, n=1)
+    hint = f". Did you mean {by_letters[near[0]]}?" if near else ""
+    return f"module 'jaxsched' has no attribute {name!r}{hint}"

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._arguments import Field, Frozen, Function, argument, function, is_array, is_list
-from jaxsched._habits import describe, is_optimizer
+from jaxsched._habits import NO_NUMBER, describe, is_optimizer, of_list
 from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
 
 _INT32_MAX = 2**31 - 1
@@ -109,6 +109,11 @@ class Schedule(Frozen):
         if self._is_concrete and not isinstance(count, jax.core.Tracer):
             return _compiled(self, count)  # where each operation is dispatched by itself
         return self._on_device(count)
+
+    def __mul__(self, other: Any) -> Any:
+        raise TypeError(NO_NUMBER)
+
+    __rmul__ = __mul__
 
     def _on_host(self, count: np.ndarray) -> np.ndarray:
         if count.dtype.itemsize == 8:
@@ -275,7 +280,9 @@ def member(name: str, value: Any) -> Schedule:
 
 def members(name: str, value: Any) -> tuple[Schedule, ...]:
     if not is_list(value) or is_optimizer(value):
-        raise TypeError(f"`{name}` must be a sequence of schedules, got {describe(value)}")
+        raise TypeError(
+            f"`{name}` must be a sequence of schedules, got {describe(value)}{of_list(value)}"
+        )
     schedules = tuple(member(f"{name}[{i}]", part) for i, part in enumerate(value))
     if not schedules:
         raise ValueError(f"`{name}` must be a sequence of schedules, got {value!r}: none")

@@ -2,14 +2,20 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.core
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsched._plateau import PlateauState, tell
+from jaxsched._arguments import integer
+from jaxsched._habits import describe, is_optimizer
+from jaxsched._plateau import PlateauState, ReduceLROnPlateau, tell
+from jaxsched._schedule import Schedule
+
+_T = TypeVar("_T")
 
 _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
@@ -35,7 +41,7 @@ def _injected(tree: Any) -> list[Any]:
     return found
 
 
-def get_last_lr(opt_state: Any) -> list[Any]:
+def get_last_lr(opt_state: Any) -> list[float]:
     """Gives the learning rates that an optimizer state last applied, for logging.
 
         before the first update    the learning rate of the first update
@@ -48,8 +54,9 @@ def get_last_lr(opt_state: Any) -> list[Any]:
 
     Returns:
         Each `hyperparams["learning_rate"]`, one for each injected optimizer, in the order of the
-        pytree (`optax.partition`: labels sorted). Python floats of the stored float32; under
-        `jit` and for vmapped states the arrays themselves.
+        pytree (`optax.partition`: labels sorted). Python floats, each the shortest that is the
+        stored float32: 0.01, not 0.009999999776482582. Under `jit` and for vmapped states the
+        arrays themselves.
 
     Raises:
         ValueError: no hyperparameters were injected, or none is called "learning_rate".
@@ -76,6 +83,9 @@ def get_last_lr(opt_state: Any) -> list[Any]:
         raise ValueError(
             f'no injected hyperparameter of `opt_state` is called "learning_rate"; found: {names}'
         )
+    wrong = _no_state(opt_state)
+    if wrong != "none":
+        raise TypeError(f"`opt_state` must be an optimizer state, got {wrong}")
     raise ValueError(
         "`opt_state` holds no learning rate: wrap the optimizer in optax.inject_hyperparams, "
         "as in optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)"
@@ -84,10 +94,109 @@ def get_last_lr(opt_state: Any) -> list[Any]:
 
 def _to_float(leaf: Any) -> Any:
     # A number if the user wrote one: state.hyperparams["learning_rate"] = 0.05.
-    return leaf if isinstance(leaf, jax.core.Tracer) or np.ndim(leaf) > 0 else float(leaf)
+    if isinstance(leaf, jax.core.Tracer) or np.ndim(leaf) > 0:
+        return leaf
+    return float(str(np.asarray(leaf)[()]))  # NumPy prints the shortest one
 
 
-def observe(opt_state: Any, metric: Any) -> Any:
+def set_count(opt_state: _T, count: Any) -> _T:
+    """Sets how many updates the schedules of an optimizer state have seen, to go on from there.
+
+    ```text
+    opt_state = set_count(opt_state, 1564)    the next update uses schedule(1564)
+    ```
+
+    Args:
+        opt_state: an optax optimizer state with a schedule in it, anywhere inside `chain`,
+            `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the like, or what holds one:
+            a `TrainState`, an `nnx.Optimizer`, any pytree.
+        count: optimizer updates done so far, an integer >= 0; an array or tracer passes unchecked.
+            From torch: `scheduler.last_epoch`, times the updates of an epoch if it counts epochs.
+
+    Returns:
+        The same with each count that drives a schedule set: that of `optax.scale_by_schedule`,
+        `inject_hyperparams`, `add_decayed_weights` of a schedule, `contrib.schedule_free`, and the
+        updates that `MultiSteps` has counted. An `nnx.Optimizer` is changed in place and returned.
+
+    Raises:
+        TypeError, ValueError: `count` is no integer >= 0; or nothing counts for a schedule.
+
+    Counts that belong to moments stay: Adam's, and those of Prodigy, D-Adaptation, MoMo and
+    MADGRAD, which count once for both. There shift the schedule, by `lambda count: schedule(count +
+    1564)`. So do `TrainState.step` and `nnx.Optimizer.step`, and the learning rate that
+    `get_last_lr` gives, until the next update.
+
+    >>> import jax.numpy as jnp, optax, jaxsched as js
+    >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=js.StepLR(0.5, 3, gamma=0.5))
+    >>> params = grads = jnp.ones(2)
+    >>> state = js.set_count(tx.init(params), 3)
+    >>> updates, state = tx.update(grads, state, params)
+    >>> js.get_last_lr(state)
+    [0.25]
+    """
+    count = integer(at_least=0)("count", count)
+    counting = _counting(opt_state)
+    if not counting:
+        raise ValueError(
+            f"`opt_state` must hold a count that drives a schedule, got {_no_state(opt_state)}"
+        )
+    variable = _variable()
+    if _nodes(counting, variable):
+        for v in _nodes(
+            [getattr(node, _COUNTS[type(node).__name__]) for node in counting], variable
+        ):
+            v[...] = jnp.full_like(v[...], count)
+        return opt_state
+    return _with_count(opt_state, count)
+
+
+_COUNTS = {
+    "ScaleByScheduleState": "count",
+    "InjectHyperparamsState": "count",
+    "InjectStatefulHyperparamsState": "count",
+    "WrappedScheduleState": "count",
+    "WeightDecaySchedule": "count",
+    "ScheduleFreeState": "step_count",
+    "MultiStepsState": "gradient_step",
+}
+"""The states of optax whose count drives schedules only, and what it is called there."""
+
+
+def _is_counting(node: Any) -> bool:
+    return isinstance(node, tuple) and hasattr(node, _COUNTS.get(type(node).__name__, "_"))
+
+
+def _counting(tree: Any) -> list[Any]:
+    nodes = [x for x in jax.tree.leaves(tree, is_leaf=_is_counting) if _is_counting(x)]
+    return nodes + [inner for node in nodes for inner in _counting(tuple(node))]
+
+
+def _with_count(tree: Any, count: Any) -> Any:
+    def counted(node: Any) -> Any:
+        if not _is_counting(node):
+            return node
+        node = type(node)(*(_with_count(child, count) for child in node))
+        name = _COUNTS[type(node).__name__]
+        return node._replace(**{name: jnp.full_like(getattr(node, name), count)})
+
+    return jax.tree.map(counted, tree, is_leaf=_is_counting)
+
+
+def _variable() -> Any:
+    """nnx.Variable, in which an nnx.Optimizer keeps its arrays; without flax.nnx there are none."""
+    return getattr(sys.modules.get("flax.nnx"), "Variable", ())
+
+
+def _no_state(value: Any) -> str:
+    """What came where an optimizer state was expected, and what to do."""
+    if isinstance(value, (Schedule, ReduceLROnPlateau)):
+        return f"the schedule itself: {describe(value)}"
+    if is_optimizer(value):
+        return f"{describe(value)}: give its state, tx.init(params), as the last update returned it"
+    return "none"
+
+
+def observe(opt_state: _T, metric: Any) -> _T:
     """Tells every ReduceLROnPlateau in an optimizer state a metric, once an epoch.
 
         opt_state = observe(opt_state, val_loss)    jaxsched
@@ -125,12 +234,13 @@ def observe(opt_state: Any, metric: Any) -> Any:
     """
     found = _nodes(opt_state, PlateauState)
     if not found:
+        if _nodes(metric, PlateauState):
+            raise TypeError("`opt_state` comes first, then `metric`: observe(opt_state, val_loss)")
         raise ValueError(
             "`opt_state` holds no ReduceLROnPlateau: put one into optax.inject_hyperparams, as in "
             "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"
         )
-    # An nnx.Optimizer keeps its arrays in nnx.Variables; without flax.nnx there are none.
-    variable = getattr(sys.modules.get("flax.nnx"), "Variable", ())
+    variable = _variable()
     if not _nodes(found, variable):
         return _map(lambda state: tell(state, metric), opt_state, PlateauState)
     for state in found:

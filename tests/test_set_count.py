@@ -1,0 +1,147 @@
+"""set_count: the counts that drive schedules, and no others."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from flax.training.train_state import TrainState
+
+import jaxsched as js
+
+SCHEDULE = js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), 2)  # exact in binary fractions
+PARAMS = {"a": jnp.zeros(2), "b": jnp.zeros(3)}
+GRADS = jax.tree.map(jnp.ones_like, PARAMS)
+
+
+def sgd(schedule=SCHEDULE):
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
+
+
+WRAPPERS = {
+    "sgd": lambda: optax.sgd(SCHEDULE),
+    "injected": sgd,
+    "chain": lambda: optax.chain(optax.clip(9.0), optax.chain(sgd(), optax.identity())),
+    "named_chain": lambda: optax.named_chain(("clip", optax.clip(9.0)), ("sgd", sgd())),
+    "apply_if_finite": lambda: optax.apply_if_finite(sgd(), 3),
+    "masked": lambda: optax.masked(sgd(), {"a": True, "b": False}),
+    "partition": lambda: optax.partition({0: sgd(), 1: optax.set_to_zero()}, {"a": 0, "b": 1}),
+    "flatten": lambda: optax.flatten(sgd()),
+    "twice injected": lambda: optax.inject_hyperparams(
+        lambda scale: optax.chain(optax.scale(scale), sgd())
+    )(1.0),
+}
+
+
+def first_lr(tx, state):
+    """Where the gradient is 1."""
+    updates, _ = jax.jit(tx.update)(GRADS, state, PARAMS)
+    return -float(updates["a"][0])
+
+
+@pytest.mark.parametrize("make", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("jit", [False, True])
+def test_the_next_update_uses_the_lr_of_the_count(make, jit):
+    tx = make()
+    state = tx.init(PARAMS)
+    set_count = jax.jit(js.set_count) if jit else js.set_count
+    for count in (0, 1, 2, 5, 6, 100):
+        there = set_count(state, count)
+        assert jax.tree.structure(there) == jax.tree.structure(state)
+        for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(there), strict=True):
+            assert (before.dtype, before.shape) == (after.dtype, after.shape)
+        assert first_lr(tx, there) == SCHEDULE(count)
+    assert first_lr(tx, state) == SCHEDULE(0)  # untouched
+
+
+def test_all_that_run_go_on_as_if_never_stopped():
+    tx = optax.chain(optax.add_decayed_weights(SCHEDULE), sgd())
+    state, states = tx.init(PARAMS), []
+    for _ in range(8):
+        states.append(state)
+        _, state = jax.jit(tx.update)(GRADS, state, PARAMS)
+    for count, state in enumerate(states):
+        np.testing.assert_array_equal(
+            first_lr(tx, js.set_count(states[0], count)), first_lr(tx, state)
+        )
+
+
+def test_adams_count_belongs_to_its_moments():
+    tx = optax.inject_hyperparams(optax.adam)(learning_rate=SCHEDULE, b1=0.5)
+    state = js.set_count(tx.init(PARAMS), 6)
+    assert state.count == 6
+    assert state.inner_state[0].count == 0
+    with jax.numpy_dtype_promotion("standard"):
+        assert first_lr(tx, state) == pytest.approx(SCHEDULE(6), rel=1e-6)
+
+    tx = optax.adam(SCHEDULE)
+    state = js.set_count(tx.init(PARAMS), 6)
+    assert state[0].count == 0 and state[1].count == 6
+
+
+def test_multisteps_counts_updates():
+    tx = optax.MultiSteps(sgd(), every_k_schedule=2)
+    state = js.set_count(tx.init(PARAMS), 6)
+    assert (int(state.gradient_step), int(state.mini_step)) == (6, 0)
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(2):
+            updates, state = tx.update(GRADS, state, PARAMS)
+    assert -updates["a"][0] == SCHEDULE(6)
+
+
+def test_schedule_free():
+    tx = optax.contrib.schedule_free(sgd(), SCHEDULE, b1=0.9)
+    state = js.set_count(tx.init(PARAMS), 6)
+    assert state.step_count == state.base_optimizer_state.count == 6
+
+
+def test_a_train_state_comes_back_as_one():
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=sgd())
+    there = js.set_count(state, 6)
+    assert isinstance(there, TrainState) and there.step == 0
+    assert -there.apply_gradients(grads=GRADS).params["a"][0] == SCHEDULE(6)
+
+
+@pytest.mark.parametrize("make", [sgd, lambda: optax.adam(SCHEDULE)])
+@pytest.mark.parametrize("jit", [False, True])
+def test_an_nnx_optimizer_is_set_in_place(make, jit):
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
+    if jit:
+        nnx.jit(lambda optimizer: js.set_count(optimizer, 6) and None)(optimizer)
+    else:
+        assert js.set_count(optimizer, 6) is optimizer
+    before = model.bias[0]
+    with jax.numpy_dtype_promotion("standard"):
+        optimizer.update(model, nnx.grad(lambda model: model.bias[0])(model))
+    np.testing.assert_allclose(before - model.bias[0], SCHEDULE(6), rtol=1e-5)
+
+
+def test_vmapped_states_are_set_alike_or_each():
+    tx = sgd()
+    states = jax.vmap(lambda _: tx.init(PARAMS))(jnp.arange(3))
+    assert js.set_count(states, 6).count.tolist() == [6, 6, 6]
+    assert js.set_count(states, jnp.array([0, 2, 6])).count.tolist() == [0, 2, 6]
+
+
+def test_a_plateau_keeps_its_memory():
+    tx = optax.chain(sgd(js.ReduceLROnPlateau(1.0)), sgd())
+    state = js.set_count(js.observe(tx.init(PARAMS), 3.0), 6)
+    assert optax.tree_utils.tree_get(state, "best") == 3.0
+
+
+@pytest.mark.parametrize(
+    ("state", "count", "message"),
+    [
+        (sgd().init(PARAMS), -1, "`count` must be an integer >= 0, got -1"),
+        (sgd().init(PARAMS), 2.5, "`count` must be an integer >= 0, got 2.5"),
+        (optax.sgd(0.1).init(PARAMS), 3, "`opt_state` must hold a count .* got none"),
+        (optax.adam(0.1).init(PARAMS), 3, "`opt_state` must hold a count .* got none"),
+        (SCHEDULE, 3, r"`opt_state` must hold a count .* the schedule itself: per_epoch\("),
+        (sgd(), 3, r"`opt_state` must hold a count .* give its state, tx.init\(params\)"),
+    ],
+)
+def test_what_it_cannot_set(state, count, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        js.set_count(state, count)
