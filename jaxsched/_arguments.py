@@ -1,4 +1,4 @@
-"""What an argument is: how it is checked, and what consists of such."""
+"""Arguments: how they are checked, and the base of the classes that consist of them."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ Values = Field[Sequence[Number] | Array, np.ndarray[Any, Any]]
 
 
 def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool = False) -> Any:
-    """A schedule's field: checked at construction; a pytree child unless `static`."""
+    """A field of a schedule. It is checked at construction, and a pytree child unless `static`."""
     metadata = {"check": check, "static": static}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
-    """Whether `value` is an array or a tracer, which no check can look into."""
+    """Whether `value` is an array or a tracer. No check looks into these."""
     return isinstance(value, (jax.Array, np.ndarray))
 
 
@@ -118,7 +118,7 @@ def integer(*, at_least: int, hint: str = "") -> Check:
 
 
 def integers(*, at_least: int, ordered: bool) -> Check:
-    """A tuple of integers, sorted where their order means nothing (not `ordered`)."""
+    """A tuple of integers. It is sorted if their order has no meaning (not `ordered`)."""
     expected = f"a sequence of integers >= {at_least}"
 
     def check(name: str, value: Any) -> Any:
@@ -180,7 +180,7 @@ def function(name: str, value: Any) -> Callable[..., Any]:
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    """Equality, for arrays identity: what a tracer holds is not known."""
+    """Equality. For arrays it is identity, because the values in a tracer are not known."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_is_same, a, b))
     return a is b if is_array(a) or is_array(b) else a == b
@@ -213,8 +213,8 @@ class _Explained(ABCMeta):
 class Frozen(metaclass=_Explained):
     """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
 
-    Half of the time of `import jaxsched` would go into what dataclasses generate for each class
-    beside `__init__`. It is here, once for all of them.
+    For each class `dataclasses` can generate these methods, too. That would take half of the time
+    of `import jaxsched`, so only `__init__` is generated and the others are here.
     """
 
     _checks: ClassVar[dict[str, Check]]
@@ -241,7 +241,7 @@ class Frozen(metaclass=_Explained):
         raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __getstate__(self) -> dict[str, Any]:
-        # Arguments only: what is cached is made again.
+        # Only the arguments. Cached values are computed again.
         return {name: getattr(self, name) for name in self._checks}
 
     def __eq__(self, other: object) -> bool:

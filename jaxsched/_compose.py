@@ -15,32 +15,33 @@ from jaxsched._schedule import Member, Members, Schedule, member, members, short
 
 @final
 class SequentialLR(Schedule):
-    """Runs one schedule after another, each on its own clock.
+    """Runs one schedule after another; each counts from 0 when it starts.
 
     For `SequentialLR([LinearLR(0.1, 0.5, 1.0, 2), StepLR(0.1, 3)], milestones=[2])`:
 
-        lr = 0.05, 0.075       at counts 0, 1: the first one's 0, 1
-        lr = 0.1, 0.1, 0.1     at counts 2, 3, 4: the second one's 0, 1, 2
-        lr = 0.01 ...          from count 5, the second one's 3
+    ```text
+    lr = 0.05, 0.075      at counts 0, 1:    counts 0, 1 of the first member
+    lr = 0.1, 0.1, 0.1    at counts 2, 3, 4: counts 0, 1, 2 of the second member
+    lr = 0.01 ...         from count 5 on:   counts 3 ... of the second member
+    ```
 
-    Formula: `schedulers[i](count - milestones[i - 1])`, where i milestones are <= count.
+    Formula: `schedulers[i](count - milestones[i - 1])`, where i is the number of milestones <=
+    count. The first member receives the count itself.
 
     Args:
         schedulers: the members, one or more: schedules or callables `count -> value`.
-        milestones: counts (of this schedule) at which the next member takes over, integers >= 0,
-            one fewer than the members and each above the last. After a milestone 0 the first member
-            never runs.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`).
+        milestones: counts of this schedule at which the next member starts, integers >= 0. There is
+            one fewer than members, and each is above the one before. If the first milestone is 0,
+            the first member never runs.
 
     Raises:
-        TypeError, ValueError: an argument is not as above, or a member is stateful, as
-            ReduceLROnPlateau is. torch takes milestones that are negative, fractional or out of
-            order, and runs some other schedule.
+        TypeError, ValueError: a member is stateful, as ReduceLROnPlateau is; or a milestone is
+            negative, fractional or out of order. torch accepts such milestones and runs another
+            schedule.
 
-    Nested or flat is the same here; torch starts nested ones a step early, or fails. A
-    MultiplicativeLR starts from its base_lr like any other; torch's goes on from the current one.
+    A SequentialLR inside another gives the same as one list of all members. In torch the inner one
+    starts one step early, or fails. Every member starts from its own `base_lr`. In torch a
+    MultiplicativeLR or SWALR that is not the first member goes on from the last learning rate.
 
     Source: `torch.optim.lr_scheduler.SequentialLR`, torch 2.13.
 
@@ -79,7 +80,7 @@ class SequentialLR(Schedule):
 
     @functools.cached_property
     def _head(self) -> Schedule:
-        """All members but the last, as one."""
+        """All members but the last, as one schedule."""
         head = SequentialLR(self.schedulers[:-1], self.milestones[:-1])
         return clamp(head, self.milestones[-1] - 1)
 
@@ -92,29 +93,31 @@ class SequentialLR(Schedule):
 
 @final
 class ChainedScheduler(Schedule):
-    """Multiplies the factors of several schedules, all on one clock.
+    """Multiplies the factors of several schedules, which all run at the same count.
 
     For `ChainedScheduler([ConstantLR(0.1, 0.5, 2), StepLR(0.1, 3)])`:
 
-        lr = 0.05, 0.05, 0.1    at counts 0, 1, 2
-        lr = 0.01               at counts 3, 4, 5
+    ```text
+    lr = 0.05, 0.05, 0.1    at counts 0, 1, 2
+    lr = 0.01               at counts 3, 4, 5
+    ```
 
-    Formula: `base_lr * product(member(count) / base_lr)`, without the divisions.
+    Formula: `base_lr * product(factors)`, where the factor of a member is its value with a base_lr
+    of 1.
 
     Args:
-        schedulers: the members, one or more, all with the same base_lr, each base_lr times a
-            factor: StepLR, MultiStepLR, ConstantLR, LinearLR, ExponentialLR, PolynomialLR,
+        schedulers: the members, one or more. All have the same `base_lr`, and each is `base_lr`
+            times a factor: StepLR, MultiStepLR, ConstantLR, LinearLR, ExponentialLR, PolynomialLR,
             MultiplicativeLR, CosineAnnealingLR with eta_min=0, and `per_epoch`, `smooth_epochs`,
-            `clamp`, SequentialLR and ChainedScheduler of those.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`).
+            `clamp`, SequentialLR and ChainedScheduler of these.
 
     Raises:
-        TypeError, ValueError: an argument is not as above. With other members torch's result
-            depends on their order and can go below 0; record it (`RecordedLR`) to have it.
+        ValueError: another class is a member, or the members differ in `base_lr`. With other
+            members torch's result depends on their order and can fall below 0. To get that result,
+            record it and use `RecordedLR`.
 
-    Past the T_max of a cosine torch leaves the product; this is the product.
+    After the `T_max` of a cosine torch's result is no longer the product. Here it is the product at
+    every count.
 
     Source: `torch.optim.lr_scheduler.ChainedScheduler`, torch 2.13.
 
@@ -151,7 +154,8 @@ class ChainedScheduler(Schedule):
             if course is None or course[1]:
                 return None
             last = max(last, course[0][-1])
-        # A member that only runs out of digits, to 0 or inf, goes on in a product that does not.
+        # A member may reach 0 or inf only because of its dtype. Then the product changes after
+        # `last`, too, unless it is 0 itself.
         with np.errstate(over="ignore"):
             ends = np.array([part(last) for part in self.schedulers]).astype(dtype)
             is_zero = np.array(self(last)).astype(dtype) == 0
@@ -165,7 +169,7 @@ class ChainedScheduler(Schedule):
 
     @functools.cached_property
     def _factors(self) -> tuple[Schedule, ...]:
-        """The members with a base_lr of 1."""
+        """The members, each with a base_lr of 1."""
         return jax.tree.map(
             lambda x: dataclasses.replace(x, base_lr=1.0) if hasattr(x, "base_lr") else x,
             self.schedulers,
@@ -179,22 +183,18 @@ class clamp(Schedule):
 
     For `clamp(CosineAnnealingLR(0.1, T_max=2), last_count=2)`:
 
-        lr = 0.1, 0.05    at counts 0, 1
-        lr = 0            for 2 <= count, where the cosine alone would rise again
+    ```text
+    lr = 0.1, 0.05    at counts 0, 1
+    lr = 0            for 2 <= count, where the cosine alone would rise again
+    ```
 
     Formula: `schedule(min(count, last_count))`.
 
     Args:
-        schedule: what to run: a schedule or a callable `count -> value`.
-        last_count: the count (in the schedule's unit) whose value holds, an integer >= 0.
+        schedule: a schedule or a callable `count -> value`.
+        last_count: the count whose value holds, in the unit of the schedule, an integer >= 0.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). `last_count` may be an array or tracer, unchecked.
-
-    Raises:
-        TypeError, ValueError: an argument is not as above.
-
-    torch has no such class: there one stops to call `scheduler.step()`.
+    torch has no such class. In torch the loop stops calling `scheduler.step()` at that count.
 
     >>> import jaxsched as js
     >>> schedule = js.clamp(js.CosineAnnealingLR(0.1, T_max=2), last_count=2)

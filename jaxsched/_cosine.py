@@ -1,4 +1,4 @@
-"""Schedules on a half wave of the cosine."""
+"""Schedules that follow half a wave of the cosine."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from jaxsched._schedule import Schedule
 
 @final
 class CosineAnnealingLR(Schedule):
-    """Goes from `base_lr` to `eta_min` along a cosine, and after `T_max` UP AGAIN.
+    """Moves the learning rate from `base_lr` to `eta_min` along a cosine, then back, and so on.
+
+    After `T_max` the learning rate rises again, as in torch. To hold `eta_min` instead, wrap the
+    schedule: `js.clamp(schedule, T_max)`.
 
     For `CosineAnnealingLR(0.1, T_max=4)`:
 
-        lr = 0.1, 0.0854, 0.05, 0.0146    at counts 0, 1, 2, 3
-        lr = 0                            at count 4
-        lr = 0.0146, 0.05, 0.0854, 0.1    at counts 5, 6, 7, 8: it rises again, as in torch
-
-    `js.clamp(schedule, T_max)` stays at the end instead.
+    ```text
+    lr = 0.1, 0.0854, 0.05, 0.0146    at counts 0, 1, 2, 3
+    lr = 0                            at count 4
+    lr = 0.0146, 0.05, 0.0854, 0.1    at counts 5, 6, 7, 8, where it rises again
+    ```
 
     Formula: `eta_min + (base_lr - eta_min) * sin(pi / 2 * (T_max - count) / T_max) ** 2`. The
-    square is torch's (1 + cos(pi * count / T_max)) / 2, without its cancellation at T_max.
+    square equals torch's `(1 + cos(pi * count / T_max)) / 2`, which loses digits near `T_max`.
 
     Args:
         base_lr: learning rate at count 0, >= 0.
-        T_max: counts (epochs or updates) down to `eta_min`, an integer >= 1.
-        eta_min: learning rate at `T_max`, >= 0; above `base_lr` it anneals upward.
+        T_max: counts (epochs or updates) from `base_lr` to `eta_min`, an integer >= 1.
+        eta_min: learning rate at `T_max`, >= 0. If it is above `base_lr`, the learning rate rises
+            first.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
-
-    Raises:
-        TypeError, ValueError: an argument is not as above.
-
-    torch's recursion drifts from its own closed form, 6e-13 after 2,000 counts of T_max=7; this is
-    the closed form. Without restarts; those are `CosineAnnealingWarmRestarts`.
+    torch computes each learning rate from the last one. This recursion drifts from torch's own
+    closed form, by 6e-13 after 2,000 counts with T_max=7. Here it is the closed form. For a cosine
+    with restarts see `CosineAnnealingWarmRestarts`.
 
     Source: `torch.optim.lr_scheduler.CosineAnnealingLR`, torch 2.13; Loshchilov and Hutter, SGDR,
     arXiv:1608.03983.
@@ -68,31 +67,29 @@ class CosineAnnealingLR(Schedule):
 
 @final
 class CosineAnnealingWarmRestarts(Schedule):
-    """Takes the learning rate down along a cosine and starts again at the top, in cycles.
+    """Lowers the learning rate along a cosine, in cycles that each start again at `base_lr`.
 
     For `CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2)`:
 
-        lr = 0.1, 0.05                    at counts 0, 1
-        lr = 0.1, 0.0854, 0.05, 0.0146    at counts 2, 3, 4, 5
-        lr = 0.1, ...                     at counts 6, ..., 13
+    ```text
+    lr = 0.1, 0.05                    at counts 0, 1
+    lr = 0.1, 0.0854, 0.05, 0.0146    at counts 2, 3, 4, 5
+    lr = 0.1, ...                     at counts 6, ..., 13
+    ```
 
-    Formula: `eta_min + (base_lr - eta_min) * sin(pi / 2 * (T_i - t) / T_i) ** 2`, t counts into a
-    cycle of T_i = T_0 * T_mult ** i counts. `eta_min` is approached and not reached.
+    Formula: `eta_min + (base_lr - eta_min) * sin(pi / 2 * (T_i - t) / T_i) ** 2`, where cycle i has
+    `T_i = T_0 * T_mult ** i` counts and t is the number of counts since it started. The learning
+    rate comes close to `eta_min` and does not reach it.
 
     Args:
         base_lr: learning rate at the start of each cycle, >= 0.
         T_0: counts (epochs or updates) in the first cycle, an integer >= 1.
-        T_mult: how many times as long each next cycle is, an integer >= 1.
-        eta_min: learning rate that each cycle goes to, >= 0.
+        T_mult: length of each cycle over the length of the one before, an integer >= 1. Not an
+            array or tracer.
+        eta_min: learning rate that each cycle approaches, >= 0.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). All but T_mult may be arrays or tracers, unchecked.
-
-    Raises:
-        TypeError, ValueError: an argument is not as above.
-
-    torch finds the cycle by a logarithm if `step(epoch)` is called, which errs at huge counts; here
-    it is found in integers. For its `step(epoch + i / iters)` see `smooth_epochs`.
+    torch's `step(epoch)` finds the cycle by a logarithm, which is wrong at some huge counts. Here
+    the cycle is found in integers. For torch's `step(epoch + i / iters)` see `smooth_epochs`.
 
     Source: `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`, torch 2.13; Loshchilov and
     Hutter, SGDR, arXiv:1608.03983.
@@ -112,7 +109,7 @@ class CosineAnnealingWarmRestarts(Schedule):
         if self.T_mult == 1:
             t, length = ops.remainder(count, self.T_0), self.T_0
         else:
-            # With Python's numbers in counts, else in lengths of the first cycle.
+            # In counts if T_0 is a number, in lengths of the first cycle if it is an array.
             at, unit = (
                 (ops.quotient(count, self.T_0), self.T_0) if is_array(self.T_0) else (count, 1)
             )
@@ -127,7 +124,7 @@ class CosineAnnealingWarmRestarts(Schedule):
 
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
-        """Where each cycle starts, in 63 bits."""
+        """Where each cycle starts, for the starts that fit in 63 bits."""
         first = 1 if is_array(self.T_0) else self.T_0
         starts = itertools.accumulate(
             itertools.count(), lambda start, _: start * self.T_mult + first, initial=0
@@ -137,31 +134,28 @@ class CosineAnnealingWarmRestarts(Schedule):
 
 @final
 class SWALR(Schedule):
-    """Anneals the learning rate from `base_lr` to `swa_lr` and holds it, for weight averaging.
+    """Moves the learning rate from `base_lr` to `swa_lr` and holds it, for weight averaging.
 
     For `SWALR(0.1, swa_lr=0.05, anneal_epochs=4, anneal_strategy="linear")`:
 
-        lr = 0.1, 0.0875, 0.075, 0.0625    at counts 0, 1, 2, 3
-        lr = 0.05                          for 4 <= count
+    ```text
+    lr = 0.1, 0.0875, 0.075, 0.0625    at counts 0, 1, 2, 3
+    lr = 0.05                          for 4 <= count
+    ```
 
-    Formula: `swa_lr + (base_lr - swa_lr) * x` for "linear", where x is (anneal_epochs - count) /
-    anneal_epochs, at least 0; with sin(pi / 2 * x) ** 2 in its place for "cos".
+    Formula: `swa_lr + (base_lr - swa_lr) * x` for "linear", and
+    `swa_lr + (base_lr - swa_lr) * sin(pi / 2 * x) ** 2` for "cos", where x is
+    `max(anneal_epochs - count, 0) / anneal_epochs`.
 
     Args:
         base_lr: learning rate at count 0, >= 0.
         swa_lr: learning rate from `anneal_epochs` on, >= 0.
-        anneal_epochs: counts (epochs, or updates if you count those) from one to the other, an
-            integer >= 0; 0 is `swa_lr` at once.
+        anneal_epochs: counts (epochs or updates) from `base_lr` to `swa_lr`, an integer >= 0. With
+            0 the learning rate is `swa_lr` from count 0 on.
         anneal_strategy: "cos" or "linear".
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Numbers may be arrays or tracers, unchecked.
-
-    Raises:
-        TypeError, ValueError: an argument is not as above.
-
-    torch's starts from whatever another scheduler left in the optimizer: put it behind that one
-    with `SequentialLR`, and say where it starts.
+    torch's SWALR starts from the learning rate that another scheduler left in the optimizer. Here
+    put it after that schedule with `SequentialLR`, and give its start as `base_lr`.
 
     Source: `torch.optim.swa_utils.SWALR`, torch 2.13; Izmailov et al., arXiv:1803.05407.
 

@@ -32,31 +32,31 @@ class LambdaLR(Schedule):
 
     For `LambdaLR(0.1, lambda count: 0.95**count)`:
 
-        lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ...
+    ```text
+    lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ...
+    ```
 
-    Formula: `base_lr * lr_lambda(count)`; with a horizon `base_lr * lr_lambda(min(count, horizon -
-    1))`.
+    Formula: `base_lr * lr_lambda(count)`. With a horizon it is
+    `base_lr * lr_lambda(min(count, horizon - 1))`.
 
     Args:
-        base_lr: what the function multiplies, >= 0.
-        lr_lambda: a function of the count that gives its factor. Without `horizon` JAX traces it
-            (`jnp.where`, not `if`): it is given a Python int for an int, once for each element of a
-            NumPy array, and an int64 array inside `jax.enable_x64(True)` for a JAX count, and gives
-            a number or an array of that shape. With `horizon` it is given Python ints only, and may
-            be any Python, as most of torch's and Hugging Face's are.
-        horizon: counts (epochs or updates) for which the function is tabulated on the host, an
-            integer >= 1: with 100, the counts 0 to 99, of which the last holds afterwards. As long
-            as training is right; the table travels with the program, 4 bytes a count. None: no
-            table.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
+        base_lr: learning rate that the function multiplies, >= 0.
+        lr_lambda: a function of the count that returns the factor. Without `horizon` JAX has to be
+            able to trace it: use `jnp.where`, not `if`. It then receives a Python int if the count
+            is a number, and for a NumPy array a Python int for each element in turn. For a JAX
+            count it receives an int64 array, inside `jax.enable_x64(True)`, and returns a number or
+            an array of that shape. With `horizon` it receives only Python ints and may be any
+            Python function, as most of torch's and Hugging Face's are.
+        horizon: number of counts (epochs or updates) for which the host computes a table of the
+            function, an integer >= 1. With 100 the table has the counts 0 to 99, and the value at
+            99 holds afterwards. Use the length of the training. The table is part of the compiled
+            program, 4 bytes for each count. None (the default) is no table. Not an array or tracer.
 
     Raises:
-        TypeError, ValueError: an argument is not as above. torch's list of functions, one for each
-            parameter group, is one schedule for each in `optax.partition`.
+        TypeError: `lr_lambda` is a list of functions. In torch it has one function for each
+            parameter group. Here use `optax.partition`, with one schedule for each group.
 
-    torch has no `horizon`, since it runs on the host.
+    torch needs no `horizon`, because it runs on the host.
 
     Source: `torch.optim.lr_scheduler.LambdaLR`, torch 2.13.
 
@@ -102,27 +102,28 @@ class LambdaLR(Schedule):
 
 @final
 class MultiplicativeLR(Schedule):
-    """Multiplies the learning rate at every count by that count's own factor.
+    """Multiplies the learning rate at every count by the factor that a function gives for it.
 
     For `MultiplicativeLR(0.1, lambda count: 0.95, horizon=100)`:
 
-        lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ... 99, and no further
+    ```text
+    lr = 0.1, 0.095, 0.09025 ...    at counts 0, 1, 2 ... 99
+    lr = 0.1 * 0.95**99             for 99 <= count
+    ```
 
     Formula: `base_lr * lr_lambda(1) * lr_lambda(2) * ... * lr_lambda(count)`.
 
     Args:
         base_lr: learning rate at count 0, >= 0.
-        lr_lambda: a function of a Python int, the count, that gives its factor.
-        horizon: counts (epochs or updates) for which the products are tabulated, an integer >= 1:
-            with 100, the counts 0 to 99, of which the last holds afterwards. As long as training
-            is right; the table travels with the program, 4 bytes a count.
+        lr_lambda: a function that receives the count, a Python int, and returns its factor.
+        horizon: number of counts (epochs or updates) for which the host computes a table of the
+            products, an integer >= 1. With 100 the table has the counts 0 to 99, and the value at
+            99 holds afterwards. Use the length of the training. The table is part of the compiled
+            program, 4 bytes for each count. Not an array or tracer.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). `base_lr` may be an array or tracer, unchecked.
-
-    Raises:
-        TypeError, ValueError: an argument is not as above. torch has no `horizon`, since it keeps
-            the product; as a later member of SequentialLR it goes on from there, here from base_lr.
+    torch needs no `horizon`, because it keeps the last learning rate and multiplies that. As a
+    later member of SequentialLR, torch's MultiplicativeLR goes on from the last learning rate. Here
+    it starts from `base_lr`.
 
     Source: `torch.optim.lr_scheduler.MultiplicativeLR`, torch 2.13.
 
@@ -176,23 +177,22 @@ class RecordedLR(Schedule):
 
     For `RecordedLR([0.1, 0.05, 0.01])`:
 
-        lr = 0.1, 0.05, 0.01    at counts 0, 1, 2
-        lr = 0.01               for 2 <= count
+    ```text
+    lr = 0.1, 0.05, 0.01    at counts 0, 1, 2
+    lr = 0.01               for 2 <= count
+    ```
 
     Formula: `values[min(count, len(values) - 1)]`.
 
     Args:
-        values: learning rates at the counts 0, 1, 2 ..., one or more finite numbers >= 0: a
-            sequence or an array, kept as one float64 array that cannot be written to.
+        values: learning rates at the counts 0, 1, 2 ...: a sequence or an array of one or more
+            finite numbers >= 0. Kept as a read-only float64 NumPy array. Only a JAX array or tracer
+            is kept as it is, unchecked.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). A JAX array or tracer of values passes unchecked.
+    Two recordings of the same values are equal, unless they hold a JAX array.
 
-    Raises:
-        TypeError, ValueError: an argument is not as above.
-
-    torch has no such class. Record `scheduler.get_last_lr()` there before each update, whatever the
-    scheduler, and replay it here.
+    torch has no such class. Use it for any torch scheduler: in torch record
+    `scheduler.get_last_lr()` before each update, and replay the values here.
 
     >>> import jaxsched as js
     >>> schedule = js.RecordedLR([0.1, 0.05, 0.01])

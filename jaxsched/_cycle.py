@@ -1,4 +1,4 @@
-"""Schedules that go up and down, and take the momentum the other way."""
+"""Schedules that move the learning rate up and down, and the momentum the other way."""
 
 from __future__ import annotations
 
@@ -38,39 +38,43 @@ class CyclicLR(Schedule):
 
     For `CyclicLR(0.1, max_lr=0.5, step_size_up=2)`:
 
-        lr = 0.1, 0.3, 0.5, 0.3    at counts 0, 1, 2, 3, and again
+    ```text
+    lr = 0.1, 0.3, 0.5, 0.3    at counts 0, 1, 2, 3, then the same again
+    ```
 
-    Formula: `base_lr + (max_lr - base_lr) * height * scale`, where height is count / step_size_up
-    on the way up and what is left of the cycle / step_size_down on the way down, and scale is
+    Formula: `base_lr + (max_lr - base_lr) * height * scale`. On the way up, height is
+    `t / step_size_up`, where t is the number of counts since the cycle started. On the way down it
+    is `left / step_size_down`, where left is the number of counts until the cycle ends. The scale
+    is
 
-        triangular     1
-        triangular2    0.5 ** (cycle - 1), for cycles 1, 2, 3 ...
-        exp_range      gamma ** count
-        scale_fn       scale_fn(cycle), or scale_fn(count) for scale_mode="iterations"
+    ```text
+    triangular     1
+    triangular2    0.5 ** (cycle - 1), for cycles 1, 2, 3 ...
+    exp_range      gamma ** count
+    scale_fn       scale_fn(cycle), or scale_fn(count) for scale_mode="iterations"
+    ```
 
     Args:
         base_lr: learning rate at the start of each cycle, >= 0.
-        max_lr: learning rate after `step_size_up` counts, >= 0; may be below `base_lr`.
-        step_size_up: counts (updates, most often) up, an integer >= 1.
-        step_size_down: counts down, an integer >= 0, `step_size_up` by default; 0 is a sawtooth.
-        mode: "triangular", "triangular2" or "exp_range"; of no effect with a `scale_fn`.
-        gamma: base of "exp_range", >= 0.
+        max_lr: learning rate `step_size_up` counts later, >= 0. It may be below `base_lr`.
+        step_size_up: counts (most often updates) from `base_lr` to `max_lr`, an integer >= 1.
+        step_size_down: counts from `max_lr` back to `base_lr`, an integer >= 0. The default is
+            `step_size_up`. With 0 the learning rate jumps back.
+        mode: "triangular", "triangular2" or "exp_range". Ignored if `scale_fn` is given.
+        gamma: base of the power in "exp_range", >= 0.
         scale_fn: your own scale, a function that JAX can trace.
-        scale_mode: what `scale_fn` is given, "cycle" or "iterations".
-        base_momentum: momentum at the height of the cycle, >= 0.
-        max_momentum: momentum at its start, >= 0.
+        scale_mode: what `scale_fn` receives: the number of the cycle ("cycle") or the count
+            ("iterations").
+        base_momentum: momentum where the learning rate is `max_lr`, >= 0.
+        max_momentum: momentum at the start of each cycle, >= 0.
 
-    `.momentum` is the momentum schedule, again a CyclicLR, from `max_momentum` to `base_momentum`.
+    The property `momentum` is the momentum schedule: another CyclicLR, from `max_momentum` to
+    `base_momentum`. torch's `cycle_momentum` is left out, because the momentum moves only if you
+    pass that schedule to the optimizer.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Numbers may be arrays or tracers, unchecked.
+    torch's triangular2 overflows after 1,024 cycles. Here the learning rate goes to `base_lr`.
 
-    Raises:
-        TypeError, ValueError: an argument is not as above. torch's triangular2 overflows after
-            1,024 cycles; here it comes to `base_lr`.
-
-    Source: `torch.optim.lr_scheduler.CyclicLR`, torch 2.13, without `cycle_momentum`, since the
-    momentum moves only where you put it; Smith, arXiv:1506.01186.
+    Source: `torch.optim.lr_scheduler.CyclicLR`, torch 2.13; Smith, arXiv:1506.01186.
 
     >>> import jaxsched as js
     >>> schedule = js.CyclicLR(0.1, max_lr=0.5, step_size_up=2)
@@ -133,42 +137,49 @@ class CyclicLR(Schedule):
 
 @final
 class OneCycleLR(Schedule):
-    """Takes the learning rate up to `max_lr` and down to nearly nothing, once.
+    """Raises the learning rate to `max_lr` and then lowers it to nearly 0, once.
 
     For `OneCycleLR(1.0, total_steps=11, pct_start=0.5, anneal_strategy="linear")`:
 
-        lr = 0.04       at count 0: max_lr / div_factor
-        lr = 1          at count 4.5: pct_start * total_steps - 1
-        lr = 0.000004   at count 10 and after: max_lr / div_factor / final_div_factor
+    ```text
+    lr = 0.04        at count 0: max_lr / div_factor
+    lr = 1           at count 4.5: pct_start * total_steps - 1
+    lr = 0.000004    at count 10 and after: max_lr / div_factor / final_div_factor
+    ```
 
-    Formula: in each phase from a to b, at its fraction x in [0, 1]: `a + (b - a) * x` for "linear",
-    `a + (b - a) * sin(pi / 2 * x) ** 2` for "cos". With `three_phase` the second one goes down to
-    where the first started, as long as the first, and the third to the end.
+    Formula: in a phase from a to b, where x is the part of the phase that has passed, from 0 to 1:
+    `a + (b - a) * x` for "linear", `a + (b - a) * sin(pi / 2 * x) ** 2` for "cos". With
+    `three_phase` the second phase is as long as the first and returns to the first learning rate.
+    The third phase goes from there to the last learning rate.
 
     Args:
         max_lr: learning rate at the peak, >= 0.
-        total_steps: counts (updates, most often) in all, an integer >= 1.
-        epochs, steps_per_epoch: or both of these, integers >= 1, for their product; `total_steps`
-            comes before them.
-        pct_start: part of the counts on the way up, from 0 to 1; need not end at an integer.
+        total_steps: number of all counts (most often updates), an integer >= 1.
+        epochs: with `steps_per_epoch`, another way to give the number of counts: the product of
+            the two. An integer >= 1. Ignored if `total_steps` is given.
+        steps_per_epoch: counts in each of `epochs`, an integer >= 1.
+        pct_start: part of the counts on the way up, from 0 to 1. The peak may lie between two
+            counts.
         anneal_strategy: "cos" or "linear".
         base_momentum: momentum at the peak, >= 0.
         max_momentum: momentum at the start and the end, >= 0.
         div_factor: `max_lr` over the first learning rate, > 0.
         final_div_factor: the first learning rate over the last, > 0.
-        three_phase: whether to come down in two phases.
+        three_phase: whether the way down has two phases.
 
-    `.momentum` is the momentum schedule, again a OneCycleLR.
+    Learning rates, momenta and the two factors may be arrays or tracers. `total_steps`, `epochs`,
+    `steps_per_epoch` and `pct_start` may not.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Rates, momenta and factors may be arrays, unchecked.
+    The property `momentum` is the momentum schedule, another OneCycleLR. torch's `cycle_momentum`
+    is left out, because the momentum moves only if you pass that schedule to the optimizer.
 
     Raises:
-        TypeError, ValueError: an argument is not as above, or the first phase would end at count 0,
-            where torch divides by zero. Past `total_steps` torch raises; here the last value holds.
+        ValueError: no length is given; or the first phase would end at count 0, where torch divides
+            by zero; or a learning rate would not be finite.
 
-    Source: `torch.optim.lr_scheduler.OneCycleLR`, torch 2.13, without `cycle_momentum`; Smith and
-    Topin, arXiv:1708.07120.
+    After `total_steps` torch raises an error. Here the last value holds.
+
+    Source: `torch.optim.lr_scheduler.OneCycleLR`, torch 2.13; Smith and Topin, arXiv:1708.07120.
 
     >>> import jaxsched as js
     >>> schedule = js.OneCycleLR(1.0, total_steps=10, pct_start=0.4, anneal_strategy="linear")
@@ -222,13 +233,13 @@ class OneCycleLR(Schedule):
 
     @functools.cached_property
     def _phases(self) -> list[tuple[Any, ...]]:
-        """Where each starts, where it ends, its length, its first and its last learning rate."""
+        """Of each phase: its start, its end, its length, its first and its last learning rate."""
         last, peak = float(self._total - 1), self.pct_start * self._total - 1
         ends, lrs = (0.0, peak, last), self._lrs
         if self.three_phase:
             ends, lrs = (0.0, peak, 2 * peak, last), (*lrs[:2], lrs[0], lrs[2])
         pairs = zip(itertools.pairwise(ends), itertools.pairwise(lrs), strict=True)
-        # One of no length has no counts.
+        # A phase of length 0 has no counts. Its divisor only has to differ from 0.
         return [(start, end, end - start or 1.0, a, b) for (start, end), (a, b) in pairs]
 
     def _value(self, count, part, ops):
@@ -251,7 +262,8 @@ class OneCycleLR(Schedule):
     @property
     def momentum(self) -> OneCycleLR:
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
-        # The start is a quotient, so 0 is next to 0.
+        # The first momentum is computed as peak / (peak / start), which divides by zero if one of
+        # them is 0. So 1e-300 stands for 0.
         peak, start = (
             m if is_array(m) or m else 1e-300 for m in (self.base_momentum, self.max_momentum)
         )

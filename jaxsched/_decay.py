@@ -17,9 +17,11 @@ class StepLR(Schedule):
 
     For `StepLR(0.05, step_size=30)`:
 
-        lr = 0.05      for  0 <= count < 30
-        lr = 0.005     for 30 <= count < 60
-        lr = 0.0005    for 60 <= count < 90
+    ```text
+    lr = 0.05      for  0 <= count < 30
+    lr = 0.005     for 30 <= count < 60
+    lr = 0.0005    for 60 <= count < 90
+    ```
 
     Formula: `base_lr * gamma ** (count // step_size)`.
 
@@ -28,12 +30,9 @@ class StepLR(Schedule):
         step_size: counts (epochs or updates) between decays, an integer >= 1.
         gamma: factor of each decay, >= 0.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
-
     Raises:
-        TypeError, ValueError: an argument is not as above. torch fails late on step_size=0, and
-            takes negative and fractional ones for something else.
+        TypeError, ValueError: `step_size` is fractional, or below 1. torch fails at the first step
+            if it is 0, ignores the sign, and decays at other counts if it is fractional.
 
     Source: `torch.optim.lr_scheduler.StepLR`, torch 2.13.
 
@@ -63,24 +62,24 @@ class MultiStepLR(Schedule):
 
     For `MultiStepLR(0.05, milestones=[30, 80])`:
 
-        lr = 0.05      for       count < 30
-        lr = 0.005     for 30 <= count < 80
-        lr = 0.0005    for 80 <= count
+    ```text
+    lr = 0.05      for       count < 30
+    lr = 0.005     for 30 <= count < 80
+    lr = 0.0005    for 80 <= count
+    ```
 
     Formula: `base_lr * gamma ** k`, where k is the number of milestones <= count.
 
     Args:
         base_lr: learning rate before the first milestone, >= 0.
-        milestones: counts (epochs or updates) from which on each decay acts, integers >= 0 in any
-            order; one given twice acts twice, none never decay. Kept as a sorted tuple.
+        milestones: counts (epochs or updates) at which the learning rate decays, integers >= 0 in
+            any order. A milestone given twice decays twice. Without milestones the learning rate
+            stays at `base_lr`. Kept as a sorted tuple.
         gamma: factor of each decay, >= 0.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
-
     Raises:
-        TypeError, ValueError: an argument is not as above. torch ignores negative and fractional
-            milestones without a word.
+        TypeError, ValueError: a milestone is fractional, or below 0. torch accepts it and never
+            decays there.
 
     Source: `torch.optim.lr_scheduler.MultiStepLR`, torch 2.13.
 
@@ -109,22 +108,23 @@ class ConstantLR(Schedule):
 
     For `ConstantLR(0.05, factor=0.5, total_iters=40)`:
 
-        lr = 0.025     for       count < 40
-        lr = 0.05      for 40 <= count
+    ```text
+    lr = 0.025     for       count < 40
+    lr = 0.05      for 40 <= count
+    ```
 
     Formula: `base_lr * factor` while `count < total_iters`, then `base_lr`.
 
     Args:
-        base_lr: learning rate after `total_iters`, >= 0.
-        factor: what it is multiplied by until then, from 0 to 1.
-        total_iters: counts (epochs or updates) that it lasts, an integer >= 1.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+        base_lr: learning rate from count `total_iters` on, >= 0.
+        factor: factor of the learning rate before that, from 0 to 1.
+        total_iters: counts (epochs or updates) with the factor, an integer >= 1.
 
     Raises:
-        TypeError, ValueError: an argument is not as above. torch keeps the factor for ever if
-            `total_iters` is 0: here leave the warmup out. Its factor 0 divides by zero later.
+        ValueError: `total_iters` is 0. torch accepts it and keeps the factor for ever. To start
+            without the factor, leave this schedule out.
+
+    A `factor` of 0 works here. torch accepts it and divides by zero later.
 
     Source: `torch.optim.lr_scheduler.ConstantLR`, torch 2.13.
 
@@ -153,25 +153,26 @@ class LinearLR(Schedule):
 
     For `LinearLR(0.05, start_factor=0.5, total_iters=4)`:
 
-        lr = 0.025, 0.03125, 0.0375, 0.04375    at counts 0, 1, 2, 3
-        lr = 0.05                               for 4 <= count
+    ```text
+    lr = 0.025, 0.03125, 0.0375, 0.04375    at counts 0, 1, 2, 3
+    lr = 0.05                               for 4 <= count
+    ```
 
     Formula: `base_lr * (start_factor * (T - t) + end_factor * t) / T`, where T is `total_iters` and
-    t is count, at most T.
+    t is `min(count, T)`.
 
     Args:
-        base_lr: what the factors multiply, >= 0.
+        base_lr: learning rate that the factors multiply, >= 0.
         start_factor: factor at count 0, from 0 to 1.
         end_factor: factor from `total_iters` on, from 0 to 1.
         total_iters: counts (epochs or updates) from start to end, an integer >= 1.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
-
     Raises:
-        TypeError, ValueError: an argument is not as above. torch keeps `start_factor` for ever if
-            `total_iters` is 0: here leave the warmup out. It refuses a `start_factor` of 0, by
-            which its recursion divides; here it is a warmup from 0.
+        ValueError: `total_iters` is 0. torch accepts it and keeps `start_factor` for ever. To start
+            without a warmup, leave this schedule out.
+
+    A `start_factor` of 0 is a warmup from 0. torch refuses it, because its recursion divides by
+    `start_factor`.
 
     Source: `torch.optim.lr_scheduler.LinearLR`, torch 2.13.
 
@@ -203,7 +204,9 @@ class ExponentialLR(Schedule):
 
     For `ExponentialLR(0.05, gamma=0.5)`:
 
-        lr = 0.05, 0.025, 0.0125, 0.00625 ...    at counts 0, 1, 2, 3 ...
+    ```text
+    lr = 0.05, 0.025, 0.0125, 0.00625 ...    at counts 0, 1, 2, 3 ...
+    ```
 
     Formula: `base_lr * gamma ** count`.
 
@@ -211,12 +214,9 @@ class ExponentialLR(Schedule):
         base_lr: learning rate at count 0, >= 0.
         gamma: factor of each count (epoch or update), >= 0.
 
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
-
     Raises:
-        TypeError, ValueError: an argument is not as above. With a negative gamma torch's learning
-            rate changes its sign at every step.
+        ValueError: `gamma` is negative. torch accepts it, and its learning rate changes its sign at
+            every step.
 
     Source: `torch.optim.lr_scheduler.ExponentialLR`, torch 2.13.
 
@@ -240,26 +240,25 @@ class ExponentialLR(Schedule):
 
 @final
 class PolynomialLR(Schedule):
-    """Takes the learning rate down to 0 as a power of the counts that are left.
+    """Lowers the learning rate to 0 as a power of the part of the counts that is left.
 
     For `PolynomialLR(0.05, total_iters=4)`:
 
-        lr = 0.05, 0.0375, 0.025, 0.0125    at counts 0, 1, 2, 3
-        lr = 0                              for 4 <= count
+    ```text
+    lr = 0.05, 0.0375, 0.025, 0.0125    at counts 0, 1, 2, 3
+    lr = 0                              for 4 <= count
+    ```
 
-    Formula: `base_lr * ((T - t) / T) ** power`, where T is `total_iters` and t is count, at most T.
+    Formula: `base_lr * ((T - t) / T) ** power`, where T is `total_iters` and t is `min(count, T)`.
 
     Args:
         base_lr: learning rate at count 0, >= 0.
-        total_iters: counts (epochs or updates) down to 0, an integer >= 1.
-        power: exponent, >= 0: 1 is a straight line, 0 a constant.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`). Arguments may be arrays or tracers, unchecked.
+        total_iters: counts (epochs or updates) until the learning rate is 0, an integer >= 1.
+        power: exponent, >= 0. 1 is a straight line, 0 is a constant.
 
     Raises:
-        TypeError, ValueError: an argument is not as above. torch divides by zero at the end if
-            `power` is negative, and never moves if `total_iters` is 0.
+        ValueError: `power` is negative, where torch divides by zero at the end. Or `total_iters` is
+            0, where torch stays at `base_lr` for ever.
 
     Source: `torch.optim.lr_scheduler.PolynomialLR`, torch 2.13.
 

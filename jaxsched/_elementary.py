@@ -1,18 +1,19 @@
-"""2 ** y, log2(x) and sin(pi / 2 * x) ** 2 in double, of what every backend computes well.
+"""2 ** y, log2(x) and sin(pi / 2 * x) ** 2 in double, from what every backend computes well.
 
-A TPU has no float64. XLA emulates it by pairs of float32, and there a product, a sum, a quotient or
-a look-up is 10 to 60 instructions and keeps 48 bits; its own exp, log and sin are 700 to 2,300 and
-keep 25 to 49. So each function here looks up the nearest of some arguments, and adds what the
-remainder changes: float64 for the leading term, float32 for the small ones that follow.
+A TPU has no float64. XLA emulates a float64 by a pair of float32. There a product, a sum, a
+quotient or a look-up takes 10 to 60 instructions and keeps 48 bits. XLA's own exp, log and sin take
+700 to 2,300 instructions and keep 25 to 49 bits. So each function here looks up its value at the
+nearest argument in a table, and adds a correction for the rest of the argument. The leading term of
+the correction is in float64, the small terms after it are in float32.
 
-Bounds of the relative error, which tests hold against mpmath:
+Bounds of the relative error, which the tests check against mpmath:
 
                  CPU, GPU    TPU
     exp2           2**-45    2**-45 for y from -80 to 127
     log2           2**-48    2**-45 for x from 2**-80
     half_wave      2**-44    2**-44
 
-All take float64 arrays of any shape and give such.
+All functions take and return float64 arrays of any shape.
 """
 
 import functools
@@ -33,32 +34,32 @@ _ANGLES = 2048
 _SINES = np.sin(_HALF_PI * np.arange(_ANGLES + 1) / _ANGLES)
 _SLOPES = _HALF_PI * _SINES[::-1]  # cosines
 
-# The float32 numbers from about sqrt(1 / 2) to sqrt(2), of which every 8,192nd has a logarithm.
-# Below sqrt(1 / 2) the exponent is one less, so that nothing cancels where x is next to 1.
+# Of the float32 numbers from about sqrt(1 / 2) to sqrt(2), every 8,192nd has its logarithm in the
+# table. The range starts at sqrt(1 / 2), not at 1, so that nothing cancels where x is close to 1.
 _DROPPED = 13
 _FIRST = 0x3F350000
 _CENTERS = (_FIRST + (np.arange(_STEPS) << _DROPPED)).astype(np.int32).view(np.float32)
 _LOGS = np.log2(_CENTERS.astype(np.float64))
 
 LOG2_OF_ZERO = -1e4
-"""Stands for log2(0): 2 to the power of any multiple of it, or of a half of it, is 0."""
+"""Stands for log2(0). 2 to the power of half of it, or of a multiple of that, is 0."""
 
 
 def take(table, index):
-    """table[index] for an index that is known to be within the table."""
+    """table[index], for an index that is certainly within the table."""
     return table.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def double(x):
-    """x in float64; strongly typed, so that a sum with float32 is float64, too."""
+    """x in float64. It is strongly typed, so that a sum with float32 is float64, too."""
     return jnp.asarray(x).astype(jnp.float64)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def exp2(y, dtype, shift: Any = np.int32(0)):
-    """2 ** (y + shift) within the normal numbers of `dtype`, though in float64.
+    """2 ** (y + shift) in float64, limited to the normal numbers of `dtype`.
 
-    Below them it is 0, for y above them the largest power, so that 0 times it is 0.
+    A smaller result is 0. For a larger y it is the largest power, so that 0 times it is 0.
     """
     y = double(y)
     rough = y.astype(jnp.float32)
@@ -72,7 +73,7 @@ def exp2(y, dtype, shift: Any = np.int32(0)):
     curve = power.astype(jnp.float32) * small * small * (0.5 + small / 6)
     power = power + (take(jnp.asarray(_POWERS * _LN2), place) * rest + curve)
     whole = (nearest >> 10) + shift
-    if np.dtype(dtype) == np.float32:  # 2 ** whole by its bits, where a look-up takes longer
+    if np.dtype(dtype) == np.float32:  # 2 ** whole from its bits, faster than a look-up
         bits = jnp.maximum(whole + 127, 0) << 23
         return jax.lax.bitcast_convert_type(bits, jnp.float32).astype(jnp.float64) * power
     return take(jnp.asarray(_WHOLES), jnp.maximum(whole - lowest, 0)) * power
@@ -80,14 +81,14 @@ def exp2(y, dtype, shift: Any = np.int32(0)):
 
 @exp2.defjvp
 def _exp2_jvp(dtype, primals, tangents):
-    # Again, since JAX may ask later.
+    # Entered again, because JAX may call this after the caller has left these contexts.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         power = exp2(primals[0], dtype, *primals[1:])
         return power, power * (tangents[0] * _LN2)
 
 
 def log2(x):
-    """log2(x) for x >= 0; that of 0 below 2 ** -126, that of inf from 2 ** 126 on."""
+    """log2(x) for x >= 0. Below 2 ** -126 it is that of 0, from 2 ** 126 on that of inf."""
     x = double(x)
     rough = x.astype(jnp.float32)
     is_normal = (rough >= 2.0**-126) & (rough < 2.0**126)
@@ -97,7 +98,7 @@ def log2(x):
     center = jax.lax.bitcast_convert_type(nearest, jnp.float32)
     offset = nearest - _FIRST
     log = (offset >> 23) + take(jnp.asarray(_LOGS), (offset >> _DROPPED) & (_STEPS - 1))
-    # log(x / center) = 2 * (z + z**3 / 3 + ...), without a square that would need float64, too.
+    # log(x / center) = 2 * (z + z**3 / 3 + ...). It has no z**2, which would need float64, too.
     z = (x - center) / (x + center)
     small = z.astype(jnp.float32)
     log = log + (z * (2 / _LN2) + small * small * small * (2 / 3 / _LN2))
@@ -105,7 +106,7 @@ def log2(x):
 
 
 def half_wave(x):
-    """sin(pi / 2 * x) ** 2 for x from 0 to 1: exactly 0 at 0 and 1 at 1."""
+    """sin(pi / 2 * x) ** 2 for x from 0 to 1. It is exactly 0 at 0, and exactly 1 at 1."""
     x = double(x)
     nearest = jnp.clip(jnp.round(x.astype(jnp.float32) * _ANGLES), 0.0, float(_ANGLES))
     rest = x - nearest / _ANGLES

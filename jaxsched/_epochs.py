@@ -1,4 +1,4 @@
-"""Epochs into optimizer updates."""
+"""Schedules in epochs, run at optimizer updates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _one_or_more(name: str, value: Any) -> Any:
 
 
 class _InEpochs:
-    """Which epoch an update is in, for both adapters."""
+    """Finds the epoch that an update is in, for both adapters."""
 
     steps_per_epoch: Any
 
@@ -33,7 +33,7 @@ class _InEpochs:
             return ops.quotient(count, lengths), ops.remainder(count, lengths), lengths
         starts = self._starts
         listed = ops.passed(starts, count) - 1
-        # Within the listed epochs there are no others yet, after them `listed` stands still.
+        # In a listed epoch `others` is 0. After the listed epochs `listed` stays the same.
         others = ops.quotient(ops.maximum(count, starts[-1]) - starts[-1], lengths[-1])
         step = count - ops.take(starts, listed) - others * lengths[-1]
         return listed + others, step, ops.take(lengths, listed)
@@ -62,32 +62,31 @@ def _in_epochs(name: str, value: Any) -> Schedule:
 
 @final
 class per_epoch(_InEpochs, Schedule):
-    """Runs a schedule written in epochs on optimizer updates, one value an epoch.
+    """Runs a schedule whose counts are epochs at optimizer updates, with one value for each epoch.
 
-    It is torch's loop that calls `scheduler.step()` once at the end of each epoch.
-    For `per_epoch(MultiStepLR(0.1, [30, 80]), steps_per_epoch=100)`:
+    It gives what torch gives in a loop that calls `scheduler.step()` once, at the end of each
+    epoch. For `per_epoch(MultiStepLR(0.1, [30, 80]), steps_per_epoch=100)`:
 
-        lr = 0.1      for updates    0 to 2999   (epochs 0 to 29)
-        lr = 0.01     for updates 3000 to 7999   (epochs 30 to 79)
-        lr = 0.001    from update 8000 on
+    ```text
+    lr = 0.1      for updates    0 to 2999    (epochs 0 to 29)
+    lr = 0.01     for updates 3000 to 7999    (epochs 30 to 79)
+    lr = 0.001    from update 8000 on
+    ```
 
-    Formula: `schedule(count // steps_per_epoch)`, in integers. With a sequence, epoch e has
-    `steps_per_epoch[e]` updates, and the last length repeats.
+    Formula: `schedule(count // steps_per_epoch)`, in integers. If `steps_per_epoch` is a sequence,
+    epoch e has `steps_per_epoch[e]` updates, and all later epochs have the last length.
 
     Args:
-        schedule: what to run; its counts are epochs. A jaxsched schedule, or any callable
-            `count -> value` such as an optax schedule.
-        steps_per_epoch: optimizer updates in an epoch, an integer >= 1 (`js.steps_per_epoch`
-            counts them), or a sequence of such, one an epoch.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`).
+        schedule: a schedule whose counts are epochs: a jaxsched schedule, or any callable
+            `count -> value`, such as an optax schedule.
+        steps_per_epoch: optimizer updates in an epoch, an integer >= 1, or a sequence of such
+            integers, one for each epoch. `js.steps_per_epoch` computes it.
 
     Raises:
-        TypeError, ValueError: `steps_per_epoch` below 1, fractional or empty; `schedule` not
-            callable, or a stateful one (that has `init` and `update`).
+        TypeError, ValueError: `steps_per_epoch` is below 1, fractional or empty; or `schedule` is
+            not callable, or is stateful (it has `init` and `update`).
 
-    torch has no such class: there the place of `scheduler.step()` in the loop decides.
+    torch has no such class. In torch the place of `scheduler.step()` in the loop decides.
 
     >>> import jaxsched as js
     >>> s = js.per_epoch(js.MultiStepLR(0.1, [30, 80]), steps_per_epoch=100)
@@ -130,30 +129,30 @@ def _can_be_smooth(name: str, value: Any) -> Schedule:
 
 @final
 class smooth_epochs(_InEpochs, Schedule):
-    """Runs a schedule written in epochs on optimizer updates, moving at each update.
+    """Runs a schedule whose counts are epochs at optimizer updates, and moves at each update.
 
     For `smooth_epochs(LinearLR(0.1, 0.5, 1.0, total_iters=1), steps_per_epoch=4)`:
 
-        lr = 0.05, 0.0625, 0.075, 0.0875    for updates 0 to 3 (epoch 0)
-        lr = 0.1                            from update 4 on
+    ```text
+    lr = 0.05, 0.0625, 0.075, 0.0875    for updates 0 to 3 (epoch 0)
+    lr = 0.1                            from update 4 on
+    ```
 
-    Formula: `schedule(count / steps_per_epoch)` in double, whole epochs counted in integers.
+    Formula: `schedule(count / steps_per_epoch)` in double precision. The number of whole epochs is
+    computed in integers.
 
     Args:
-        schedule: what to run; its counts are epochs. A jaxsched schedule, or any callable
-            `count -> value`, which is then given floats.
-        steps_per_epoch: optimizer updates in an epoch, an integer >= 1 (`js.steps_per_epoch`
-            counts them), or a sequence of such, one an epoch.
-
-    Called with counts: int -> float; NumPy integers -> float64; JAX integers -> float32 of the same
-    shape (float64 under `jax_enable_x64`).
+        schedule: a schedule whose counts are epochs: a jaxsched schedule, or any callable
+            `count -> value`, which then receives floats.
+        steps_per_epoch: optimizer updates in an epoch, an integer >= 1, or a sequence of such
+            integers, one for each epoch. `js.steps_per_epoch` computes it.
 
     Raises:
-        TypeError, ValueError: an argument is not as above; or the schedule is or holds StepLR,
-            MultiStepLR, ConstantLR, MultiplicativeLR, LambdaLR with a horizon, RecordedLR or
-            per_epoch, which have no values between counts.
+        TypeError, ValueError: `steps_per_epoch` is below 1, fractional or empty; or `schedule` is
+            stateful; or it is or contains StepLR, MultiStepLR, ConstantLR, MultiplicativeLR,
+            LambdaLR with a horizon, RecordedLR or per_epoch, which have no values between counts.
 
-    In torch it is `scheduler.step(epoch + i / iters)`, which few schedulers there take.
+    In torch this is `scheduler.step(epoch + i / iters)`, which few of torch's schedulers accept.
 
     >>> import jaxsched as js
     >>> schedule = js.smooth_epochs(js.LinearLR(0.1, 0.5, 1.0, total_iters=1), steps_per_epoch=4)
@@ -168,7 +167,8 @@ class smooth_epochs(_InEpochs, Schedule):
 
     def _value(self, count, part, ops):
         epoch, step, length = self._epoch(count, ops)
-        # The epoch and its part, since count / length may be just below an epoch's first update.
+        # The epoch and the part of it that has passed are two numbers: count / length may round to
+        # just below the epoch at its first update.
         return ops.value(self.schedule, epoch, ops.ratio(step + part, length))
 
     def _course(self, dtype):
@@ -182,29 +182,32 @@ class smooth_epochs(_InEpochs, Schedule):
 def steps_per_epoch(
     num_examples: int, batch_size: int, *, drop_last: bool, accumulate: int = 1
 ) -> int:
-    """Counts the optimizer updates in an epoch: the length of torch's `DataLoader`.
+    """Computes the number of optimizer updates in an epoch: the length of torch's `DataLoader`.
 
-        num_examples  batch_size  drop_last  accumulate   updates
-              50,000         128      False           1       391
-              50,000         128       True           1       390
-              50,000         128       True           3       130
+    ```text
+    num_examples  batch_size  drop_last  accumulate   updates
+          50,000         128      False           1       391
+          50,000         128       True           1       390
+          50,000         128       True           3       130
+    ```
 
-    Formula: batches = num_examples / batch_size, rounded down if `drop_last`, else up;
-    updates = batches / accumulate, which has to divide.
+    Formula: `updates = batches / accumulate`, where batches is `num_examples / batch_size`, rounded
+    down if `drop_last`, else up. `accumulate` has to divide the batches.
 
     Args:
-        num_examples: examples in the training set (all hosts together), >= 1.
-        batch_size: examples in a batch (all devices and hosts together), >= 1.
-        drop_last: whether an incomplete last batch is left out, as in torch's `DataLoader`.
-            Without a default, since one update an epoch too many moves every milestone.
-        accumulate: batches whose gradients are accumulated for one update, >= 1.
+        num_examples: examples in the training set (all hosts together), an integer >= 1.
+        batch_size: examples in a batch (all devices and hosts together), an integer >= 1.
+        drop_last: whether an incomplete last batch is left out, as in torch's `DataLoader`. There
+            is no default, because one update too many in each epoch moves every milestone.
+        accumulate: batches whose gradients are accumulated for one update, an integer >= 1.
 
     Returns:
         Optimizer updates in an epoch, a Python int >= 1.
 
     Raises:
-        TypeError, ValueError: an argument is not as above; no complete batch; or `accumulate`
-            does not divide the batches, where loops differ in what the last update does.
+        TypeError: a number is fractional, or `drop_last` is not True or False.
+        ValueError: a number is below 1; or an epoch has no complete batch; or `accumulate` does not
+            divide the batches. Training loops differ in what they do with the rest.
 
     Source: `len(torch.utils.data.DataLoader)`, torch 2.13.
 

@@ -1,7 +1,7 @@
 """The arithmetic of the formulas, for Python's numbers, NumPy's arrays and JAX's.
 
-A formula is written once, with `+ - *` and comparisons, which mean the same for all three, and with
-what `Ops` documents, which does not.
+A formula is written once. It uses `+`, `-`, `*` and comparisons, which work the same for all three,
+and the methods of `Ops` for everything that does not.
 """
 
 from __future__ import annotations
@@ -23,25 +23,28 @@ from jaxsched._habits import describe
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 _TABLE_BITS = 12
 MOST_PLACES = 2**_TABLE_BITS
-"""In a table."""
+"""The largest number of places in a table."""
 
 
 class Table(NamedTuple):
-    """What a schedule's values are, made on the host, in the dtype of the result."""
+    """The values of a schedule, computed on the host, in the dtype of the result.
+
+    A place is `step` counts with one value, or with two if `changes` is given.
+    """
 
     values: np.ndarray
-    """At the first count of each place."""
+    """The value at the first count of each place."""
     step: int
-    """How many counts each place lasts."""
+    """The number of counts in each place."""
     period: int
-    """After how many counts all of it repeats; 0: it stays at the last place."""
+    """The number of counts after which the schedule repeats. 0: it stays at the last place."""
     changes: np.ndarray | None = None
-    """Where steps are irregular: the count within each place from which on `later` holds."""
+    """For irregular steps: in each place, the count from which on the value is that in `later`."""
     later: np.ndarray | None = None
 
 
 class Ops(ABC):
-    """What a formula asks for. Arguments of any shapes that broadcast; the result has their shape.
+    """The operations of the formulas. Arguments broadcast, and the result has the common shape.
 
                     counts, indices, sizes               real numbers
         PythonOps   int                                  float
@@ -49,24 +52,25 @@ class Ops(ABC):
         JaxOps      int32 or uint32 array, or uint64     float64 array
                     where 32 bits do not hold them
 
-    Counts, indices and sizes are >= 0, and what a formula subtracts from one is not larger. Sizes
-    and numbers may be Python's in all three.
+    Counts, indices and sizes are >= 0. A formula never subtracts more from one than it is. In all
+    three classes sizes and real numbers may be Python's.
     """
 
     @abstractmethod
     def value(self, schedule: Any, count: Any, part: Any = 0) -> Any:
-        """A schedule's value, as the result: what a composition asks its members for.
+        """A schedule's value in the type of the result, for a composition of schedules.
 
-        `part` is how far, from 0 to 1, the next count is reached; an int 0 but in smooth_epochs.
+        `part` is the part of the way to the next count, from 0 to 1. It is the int 0 except in
+        smooth_epochs.
         """
 
     def is_table(self, schedule: Any) -> bool:
-        """Whether `value` of it is a look-up: on a device, of a short schedule."""
+        """Whether its `value` is a look-up. It is for a short schedule on a device."""
         return False
 
     @property
     def in_double(self) -> Ops:
-        """The same without rounding, for a composition that goes on to calculate."""
+        """The same operations without rounding, for a composition that computes more from them."""
         return self
 
     @abstractmethod
@@ -84,35 +88,35 @@ class Ops(ABC):
         return count % n
 
     def ratio(self, a: Any, b: Any) -> Any:
-        """a / b, of counts or real numbers: JAX divides 32-bit counts in float32."""
+        """a / b in double, for counts or real numbers. JAX's `/` of 32-bit counts is in float32."""
         return a / b
 
     @abstractmethod
     def where(self, condition: Any, a: Any, b: Any) -> Any:
-        """a where the condition holds, else b; two Python integers may become real numbers."""
+        """a where the condition holds, else b. Two Python integers may become real numbers."""
 
     @abstractmethod
     def passed(self, boundaries: Sequence[Any], count: Any) -> Any:
-        """How many of the boundaries are <= count, an index; in any order if they are arrays."""
+        """The number of boundaries <= count, an index. Arrays may be in any order."""
 
     @abstractmethod
     def latest(self, starts: Sequence[int], count: Any) -> Any:
-        """The last of the starts that is <= count: Python's integers from 0 on, each more than
-        twice the one before."""
+        """The last of the starts that is <= count. The starts are Python's integers. The first is
+        0, and each is more than twice the one before."""
 
     @abstractmethod
     def take(self, values: Any, index: Any) -> Any:
-        """values[index], of a tuple or array of numbers, all integers or all real."""
+        """values[index], for a tuple or array of numbers that are all integers or all real."""
 
     @abstractmethod
     def choose(
         self, boundaries: Sequence[Any], formulas: Sequence[Callable], count: Any, part: Any
     ) -> Any:
-        """formulas[passed(boundaries, count)](count, part), only that one where possible."""
+        """formulas[passed(boundaries, count)](count, part). Where possible, only it is computed."""
 
     @abstractmethod
     def power(self, x: Any, exponent: Any) -> Any:
-        """x ** exponent for x from 0 to 1 and exponent >= 0; 0 ** 0 is 1."""
+        """x ** exponent for x from 0 to 1 and exponent >= 0. 0 ** 0 is 1."""
 
     @abstractmethod
     def half_wave(self, x: Any) -> Any:
@@ -120,14 +124,14 @@ class Ops(ABC):
 
     @abstractmethod
     def product(self, number: Any, *factors: Any) -> Any:
-        """The product of real numbers, the factors made finite, so that 0 times one is 0."""
+        """The product of real numbers. Each factor is made finite, so that 0 times it is 0."""
 
     @abstractmethod
     def decay(self, base_lr: Any, gamma: Any, times: Any) -> Any:
-        """base_lr * gamma ** times, for times >= 0, a count or a real number.
+        """base_lr * gamma ** times, where times is a count or a real number >= 0.
 
-        The power is split in halves, since it may leave the range of its type where the product
-        does not; each half is finite, so that 0 times it is 0.
+        The power is the product of two halves, because it may leave the range of its type where the
+        result does not. Each half is made finite, so that 0 times it is 0.
         """
 
     @abstractmethod
@@ -186,10 +190,10 @@ class PythonOps(Ops):
 
     def call(self, fn, count, origin):
         with jax.enable_x64(True):
-            try:  # most are plain Python, for which the contexts below take too long: 2 us
+            try:  # most are plain Python and do not need the contexts below, which take 2 us
                 return float(fn(count))
             except (TypeError, ValueError):
-                pass  # a tracer, strict promotion; what else is wrong is raised again
+                pass  # a tracer or strict promotion; any other error is raised again below
             with jax.ensure_compile_time_eval(), jax.numpy_dtype_promotion("standard"):
                 return float(fn(count))
 
@@ -274,7 +278,8 @@ class JaxOps(Ops):
         return jnp.where(condition, a, b)
 
     def quotient(self, count, n):
-        # lax.div rounds towards 0, which is down: `//` adds six instructions for what is below it.
+        # lax.div rounds towards 0. For counts that is down. `//` adds six instructions for negative
+        # numbers.
         return jax.lax.div(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
 
     def remainder(self, count, n):
@@ -301,8 +306,8 @@ class JaxOps(Ops):
         return jnp.where(is_later, self.take(table.later, place), value)
 
     def passed(self, boundaries, count):
-        # A branchless binary search. jnp.searchsorted is a `while` loop, even unrolled until it is
-        # compiled, or compares all with all, and adds them up in a GPU kernel of its own.
+        # A binary search without branches. jnp.searchsorted is a `while` loop until it is compiled,
+        # even unrolled, or it compares all with all and sums them in one more GPU kernel.
         largest = np.iinfo(count.dtype).max
         if has_arrays(boundaries):
             ascending = jnp.sort(jnp.asarray(boundaries).astype(count.dtype))
@@ -319,7 +324,7 @@ class JaxOps(Ops):
         return jnp.minimum(index, number)
 
     def latest(self, starts, count):
-        # Of the counts that have as many bits as this one, at most one is a start.
+        # At most one start has as many bits as the count.
         bits, largest = count.dtype.itemsize * 8, np.iinfo(count.dtype).max
         last = [bisect.bisect_right(starts, n) - 1 for n in (0, *(1 << b for b in range(bits)))]
         following = [starts[min(i + 1, len(starts) - 1)] for i in last]
@@ -332,7 +337,7 @@ class JaxOps(Ops):
     def take(self, values, index):
         if isinstance(values, tuple) and has_arrays(values):
             values = jnp.stack([jnp.asarray(v, index.dtype) for v in values])
-        elif isinstance(values, tuple) and isinstance(values[0], int):  # those that can be reached
+        elif isinstance(values, tuple) and isinstance(values[0], int):  # others are never reached
             largest = np.iinfo(index.dtype).max
             values = np.array([min(v, largest) for v in values], index.dtype)
         return _elementary.take(jnp.asarray(values), index)
@@ -356,7 +361,7 @@ class JaxOps(Ops):
         small = self._is_small(number, *factors)
         number = number * jnp.where(small, 2.0**64, 1.0)
         for factor in factors:
-            # Not jnp.minimum, whose derivative asks for float64 where jit has left enable_x64.
+            # Not jnp.minimum: its derivative needs float64 where jit has left enable_x64.
             number = number * jnp.where(factor > FLOAT64_MAX, FLOAT64_MAX, factor)
         return _unscaled(number, small)
 
@@ -376,16 +381,17 @@ class JaxOps(Ops):
         return _unscaled(base_lr * root * root, small)
 
     def _is_small(self, *factors):
-        """Whether the product of these, on a TPU, is so small that the second float32 of the pair
-        is below its normal numbers, and lost: then `_unscaled` takes it times 2 ** 64."""
+        """Whether the product of these is so small that a TPU loses the second float32 of the pair,
+        which is then below the normal numbers. If so, the product is computed times 2 ** 64, and
+        `_unscaled` undoes that."""
         if self.dtype != np.float32:
             return False
         rough = math.prod(jnp.asarray(factor).astype(np.float32) for factor in factors)
         return abs(rough) < 2.0**-90
 
     def _geometric(self, function, places, times):
-        """function(times), a geometric sequence that stays from `places` - 1 on: from one table, or
-        the product of two."""
+        """function(times), for a geometric sequence that is constant from `places` - 1 on. It is
+        looked up in one table, or is the product of two look-ups."""
         bits = max((places - 1).bit_length() - _TABLE_BITS, 0)
         times = self.minimum(times, places - 1)
         with np.errstate(over="ignore", under="ignore"):
@@ -413,7 +419,7 @@ def _unscaled(value, small):
 
 
 def as_result(value: Any) -> Any:
-    """Float32 as it is; float64 weakly typed, so that float32 parameters stay float32."""
+    """Float32 as it is, float64 weakly typed, so that float32 parameters stay float32."""
     return value if value.dtype == np.float32 else _weak(value)
 
 
@@ -423,7 +429,7 @@ def _weak(value):
 
 
 def decay_places(base_lr: Any, gamma: Any, dtype: Any) -> int:
-    """How many values base_lr * gamma ** k takes in `dtype` before it stays, at 0 or inf."""
+    """The number of values of base_lr * gamma ** k in `dtype`, until it stays at 0 or inf."""
     if base_lr == 0 or gamma == 1:
         return 1
     if gamma == 0:

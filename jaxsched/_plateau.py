@@ -1,4 +1,4 @@
-"""The schedule that listens: it lowers the learning rate when a metric stops improving."""
+"""The schedule with a state: it lowers the learning rate when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_CUTS = 2**20
 
 
 def _known(check: Check) -> Check:
-    """A number that is known now: the state carries it as static metadata."""
+    """Refuses arrays: the state holds the arguments as static metadata."""
 
     def known(name: str, value: Any) -> Any:
         if is_array(value):
@@ -50,13 +50,13 @@ class PlateauState(NamedTuple):
     """What ReduceLROnPlateau remembers, under torch's names: four scalar arrays."""
 
     best: Any
-    """The best metric, in the default float dtype at `init`; the worst finite number before one."""
+    """The best metric, in the default float dtype at `init`; at first the worst finite number."""
     num_bad_epochs: Any
     cooldown_counter: Any
     cuts: Any
     """How often the learning rate was lowered."""
     plateau: jax.tree_util.Partial
-    """Of the ReduceLROnPlateau: JAX's holder of a callable, static, which flax can save, too."""
+    """Holds the ReduceLROnPlateau as static metadata, in a class of JAX that flax can save."""
 
     @property
     def schedule(self) -> ReduceLROnPlateau:
@@ -76,7 +76,7 @@ def _unflatten(schedule: ReduceLROnPlateau, children: Any) -> PlateauState:
     return PlateauState(*children, plateau=jax.tree_util.Partial(schedule))
 
 
-# A node of its own and no plain NamedTuple, so that jax.export can write what is static.
+# Registered as its own pytree node, so that jax.export can write the static metadata.
 jax.tree_util.register_pytree_with_keys(PlateauState, _flatten_with_keys, _unflatten, _flatten)
 jax.export.register_pytree_node_serialization(
     PlateauState,
@@ -89,57 +89,84 @@ jax.export.register_pytree_node_serialization(
 @final
 @jax.tree_util.register_static
 class ReduceLROnPlateau(Frozen):
-    """Lowers the learning rate when a metric, told once an epoch, has stopped improving.
+    """Lowers the learning rate when a metric has stopped improving.
 
-    For `ReduceLROnPlateau(0.1, patience=2)`, told one metric an epoch:
+    For `ReduceLROnPlateau(0.1, patience=2)` and one metric for each epoch:
 
-        metric    1.0    0.8    0.9    0.9    0.9    0.7    told after the epoch
-        bad         0      0      1      2      3      0    epochs in a row, more than 2 are a cut
-        lr        0.1    0.1    0.1    0.1   0.01   0.01    from the next update on
+    ```text
+    metric    1.0    0.8    0.9    0.9    0.9    0.7    at the end of the epoch
+    bad         0      0      1      2      3      0    bad epochs in a row; more than 2: a cut
+    lr        0.1    0.1    0.1    0.1   0.01   0.01    from the next update on
+    ```
 
-    Formula: `lr = max(lr * factor, min_lr)` when bad > patience, but only if that lowers it by more
-    than `eps`; bad then counts from 0 again. A metric is good if it is below `best * (1 -
-    threshold)` ("rel") or `best - threshold` ("abs"), for mode "max" above `best * (1 + threshold)`
-    or `best + threshold`; NaN is bad.
+    Formula: `lr = max(lr * factor, min_lr)` when bad > patience. This is a cut. If it would lower
+    lr by `eps` or less, lr stays. In both cases bad counts from 0 again. The epoch is good if its
+    metric is
+
+    ```text
+    mode     threshold_mode="rel"            threshold_mode="abs"
+    "min"    below best * (1 - threshold)    below best - threshold
+    "max"    above best * (1 + threshold)    above best + threshold
+    ```
+
+    and else bad. An epoch whose metric is NaN is bad.
 
     Args:
         base_lr: learning rate before the first cut, >= 0.
-        mode: "min" if a good metric falls, as a loss does; "max" if it rises.
-        factor: what each cut multiplies the learning rate by, from 0 to below 1; 0 is one cut, to
+        mode: "min" if a lower metric is better, as for a loss; "max" if a higher one is.
+        factor: factor of the learning rate at each cut, from 0 to below 1. 0 is one cut, to
             `min_lr`.
-        patience: bad epochs in a row that are put up with, an integer >= 0.
-        threshold: by how much a metric has to be better than the best, >= 0.
-        threshold_mode: "rel": a part of the best; "abs": in the metric's unit. For metrics that may
-            be negative use "abs": with "rel" the same again, or a little worse, counts as better.
-        cooldown: epochs after a cut in which bad ones are not counted, an integer >= 0.
-        min_lr: lower bound of the learning rate, >= 0; above base_lr there is never a cut.
-        eps: a cut has to be larger than this, >= 0.
+        patience: bad epochs in a row without a cut, an integer >= 0. The next one is a cut.
+        threshold: by how much a metric has to be better than the best one, >= 0.
+        threshold_mode: "rel": the threshold is a part of the best metric. "abs": it is in the
+            metric's unit. For metrics that may be negative use "abs": with "rel" an equal or
+            slightly worse metric counts as better.
+        cooldown: epochs after a cut in which bad epochs are not counted, an integer >= 0.
+        min_lr: lower bound of the learning rate, >= 0. If it is above `base_lr`, there is never a
+            cut.
+        eps: the learning rate changes only by more than this, >= 0.
 
-    A stateful schedule of optax, not a function of a count: `optax.inject_hyperparams(optax.sgd)(
-    learning_rate=ReduceLROnPlateau(0.1))`. Tell it a metric once an epoch with `observe`, torch's
-    `scheduler.step(metric)`, or once an update with `tx.update(grads, state, params, metric=loss)`;
-    the next update's learning rate is then the new one. Updates without `metric` leave it alone.
-    In torch it may follow a warmup; here it multiplies one, or any schedule, as a factor:
-    `optax.chain(optax.sgd(warmup), optax.inject_hyperparams(optax.scale)(ReduceLROnPlateau(1.0)))`.
+    This is a stateful schedule for optax, not a function of a count. Inject it into the optimizer:
 
-    Metrics are rounded to float32 (float64 under `jax_enable_x64`), comparisons are in double, and
-    the learning rate is torch's to the last bit of float32, for the first million cuts.
+    ```python
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))
+    ```
+
+    Pass it a metric in one of two ways: once for each epoch with `observe`, which is torch's
+    `scheduler.step(metric)`, or at each update with `tx.update(grads, state, params, metric=loss)`.
+    The next update uses the new learning rate. An update without `metric` changes nothing.
+
+    In torch a plateau may follow a warmup. Here it multiplies the warmup, or any other schedule, as
+    a factor:
+
+    ```python
+    plateau = optax.inject_hyperparams(optax.scale)(ReduceLROnPlateau(1.0))
+    tx = optax.chain(optax.sgd(warmup), plateau)
+    ```
+
+    Metrics are rounded to float32 (under `jax_enable_x64` to float64). Comparisons are in double
+    precision. The learning rate equals torch's to the last bit of float32, for the first million
+    cuts.
 
     Raises:
-        TypeError, ValueError: an argument is not as above, or an array; or no metric could be
-            good (mode "min", "rel" and a threshold of 1 or more), which torch lets pass. Called
-            with a count, as by `optax.sgd(ReduceLROnPlateau(0.1))`: TypeError.
+        TypeError: an argument is an array; or the schedule is called with a count, for example by
+            `optax.sgd(ReduceLROnPlateau(0.1))`.
+        ValueError: no metric could be good (mode "min", threshold_mode "rel" and a threshold of 1
+            or more). torch accepts this.
 
-    `optax.contrib.reduce_on_plateau` cuts one bad epoch earlier, when bad == patience; so with
-    patience=0 at each good metric and at no bad one. For factor=0.5 it and this give
+    `optax.contrib.reduce_on_plateau` cuts one bad epoch earlier, when bad == patience. With
+    patience=0 it therefore cuts at each good metric and at no bad one. For factor=0.5 the learning
+    rates are
 
-        metric                   1      2      2      2    0.5   0.25   0.25
-        patience=0, optax      0.5    0.5    0.5    0.5   0.25  0.125  0.125
-        patience=0, here         1    0.5   0.25  0.125  0.125  0.125 0.0625
-        patience=2, optax        1      1    0.5    0.5    0.5    0.5    0.5
-        patience=2, here         1      1      1    0.5    0.5    0.5    0.5
+    ```text
+    metric                   1      2      2      2    0.5   0.25   0.25
+    patience=0, optax      0.5    0.5    0.5    0.5   0.25  0.125  0.125
+    patience=0, here         1    0.5   0.25  0.125  0.125  0.125 0.0625
+    patience=2, optax        1      1    0.5    0.5    0.5    0.5    0.5
+    patience=2, here         1      1      1    0.5    0.5    0.5    0.5
+    ```
 
-    It is told `value`, at every update, and has no mode and no `eps`.
+    optax's class needs the metric at every update, as `value`. It has no mode and no `eps`.
 
     Source: `torch.optim.lr_scheduler.ReduceLROnPlateau`, torch 2.13.
 
@@ -177,18 +204,18 @@ class ReduceLROnPlateau(Frozen):
     def init(self) -> PlateauState:
         dtype = jnp.result_type(float)
         best = jnp.asarray(self._worst(dtype), dtype)
-        # Three buffers and not one: none can be donated twice.
+        # Three buffers, because one buffer cannot be donated twice.
         return _unflatten(self, [best, *(jnp.zeros((), jnp.int32) for _ in range(3))])
 
     def update(self, state: PlateauState, *, metric: Any = None, **extra: Any) -> PlateauState:
-        # `extra` is what optax passes to all; `value` among it is meant for line searches.
+        # optax passes `extra` to every transformation. A `value` in it is meant for line searches.
         self._check(state)
         return state if metric is None else tell(state, metric)
 
     def __call__(self, state: PlateauState, **extra: Any) -> jax.Array:
         self._check(state)
         lrs = jnp.asarray(self._lrs, jnp.result_type(float))
-        # Clipped for a checkpoint of a run in which more cuts were possible.
+        # Clipped because a checkpoint may come from a run in which more cuts were possible.
         return as_result(lrs.at[state.cuts].get(mode="clip"))
 
     def _check(self, state: Any) -> None:
@@ -210,9 +237,9 @@ class ReduceLROnPlateau(Frozen):
             )
 
     def _worst(self, dtype: Any) -> float:
-        """Stands for torch's inf or -inf, the best before the first metric.
+        """Stands for torch's inf or -inf, the best metric before the first one.
 
-        It is finite, since 0 times inf in other people's masks is NaN.
+        It is finite, because code that masks a state by multiplying with 0 makes NaN of inf.
         """
         largest = float(jnp.finfo(dtype).max)
         return largest if self.mode == "min" else -largest
@@ -225,7 +252,7 @@ class ReduceLROnPlateau(Frozen):
 
     @functools.cached_property
     def _lrs(self) -> np.ndarray:
-        """The learning rate after each number of cuts, torch's doubles, up to where it stays."""
+        """The learning rate after each number of cuts, in torch's doubles, to the last change."""
         lrs = [self.base_lr]
         while len(lrs) <= _MOST_CUTS:
             lr = max(lrs[-1] * self.factor, self.min_lr)
@@ -236,7 +263,7 @@ class ReduceLROnPlateau(Frozen):
 
 
 def tell(state: PlateauState, metric: Any) -> PlateauState:
-    """torch's `step(metric)`."""
+    """The state after one more metric: torch's `step(metric)`."""
     if not isinstance(metric, jax.Array):
         metric = np.asarray(metric)
     if not any(jnp.issubdtype(metric.dtype, kind) for kind in (jnp.floating, jnp.integer)):
@@ -247,14 +274,14 @@ def tell(state: PlateauState, metric: Any) -> PlateauState:
         return _tell(state, metric.astype(state.best.dtype))
 
 
-@jax.jit  # without it, outside the user's own, a dozen small programs
+@jax.jit  # without it a call outside the user's own jit runs a dozen small programs
 def _tell(state: PlateauState, metric: Any) -> PlateauState:
     schedule = state.schedule
     worst = schedule._worst(metric.dtype)
     with jax.enable_x64(True):
         best = jnp.where(state.best == worst, math.copysign(math.inf, worst), state.best)
         better = schedule._is_better(metric.astype(jnp.float64), best.astype(jnp.float64))
-    # A metric that is that number itself is the one beside it: some metric was told.
+    # `worst` says that there was no metric yet. A metric equal to it is stored as the next number.
     told = jnp.where(metric == worst, jnp.nextafter(metric, jnp.zeros_like(metric)), metric)
     best = jnp.where(better, told, state.best)
     bad = jnp.where(better | (state.cooldown_counter > 0), 0, state.num_bad_epochs + 1)

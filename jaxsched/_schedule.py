@@ -1,8 +1,8 @@
-"""What a schedule is: an immutable value, called with a count, exact to the last bit.
+"""The base of all schedules: an immutable value, called with a count, exact to the last bit.
 
-Each family module writes a class as its arguments and one formula, `_value`, beside the counts at
-which that changes, `_course`. The rest, once for all of them, is here: the pytree, the kinds of
-count, the precision, and the table that a short schedule is on a device.
+In the family modules a class has its arguments, one formula, `_value`, and the counts at which the
+value changes, `_course`. Everything that all classes share is here: the pytree, the kinds of count,
+the precision, and the table in which a device looks up a short schedule.
 """
 
 from __future__ import annotations
@@ -30,14 +30,44 @@ _COUNT_MAX = 2**63 - 1
 
 
 class Schedule(Frozen):
-    """Base of all schedules. A subclass is final, and becomes a frozen dataclass and a pytree."""
+    """A learning rate for every count. All schedules are instances of its subclasses.
+
+    A count is the number of epochs or of optimizer updates that have passed. A schedule is called
+    with a count and returns the learning rate:
+
+    ```text
+    count                                       learning rate
+    int or NumPy integer                        float
+    NumPy array of integers                     float64 NumPy array of that shape
+    JAX array or tracer, any integer dtype      float32 JAX array of that shape
+    the same, under `jax_enable_x64`            float64 JAX array of that shape
+    ```
+
+    The float64 JAX array is weakly typed, so that float32 parameters stay float32. An object with
+    `__jax_array__`, such as an `nnx.Variable`, counts as its array. A count below 0 counts as 0,
+    and a count above 2**63 - 1 as 2**63 - 1.
+
+    Arguments are checked when a schedule is made. A wrong argument raises a TypeError or ValueError
+    that names it. Real numbers, sizes and milestones may also be arrays or tracers, unless the
+    class says otherwise. Arrays and tracers are not checked. A schedule that holds one returns a
+    JAX array for every count, in the shape to which the count and the arguments broadcast.
+
+    A schedule is a value that cannot be changed. It prints as the call that makes it, compares,
+    hashes and pickles. Arrays in it compare by identity. It is also a pytree, so that a function
+    under `jit`, `vmap` or `grad` can take it as an argument.
+
+    Use this class in annotations. It cannot be instantiated, and its subclasses are final.
+
+    Raises:
+        TypeError: the count is not an integer: a bool, a float, or an array of these.
+    """
 
     _is_factor = False
-    """Whether the value is base_lr times what the other arguments say."""
+    """Whether the value is base_lr times a factor that does not depend on base_lr."""
     _is_smooth = True
-    """Whether a count between two integers has a value between theirs."""
+    """Whether there are values between two counts, as smooth_epochs needs them."""
     _is_list = False
-    """Whether it is a list of values, and so a table of any length."""
+    """Whether it is a list of values. Its table may then have any length."""
     _is_traced = False
     """Whether it calls a user's function, which JAX has to trace."""
 
@@ -68,17 +98,19 @@ class Schedule(Frozen):
 
     @abstractmethod
     def _value(self, count: Any, part: Any, ops: Ops) -> Any:
-        """The formula: in double precision, at an integer count >= 0.
+        """The formula: the value in double precision, at an integer count >= 0.
 
-        `part` is how much of the next count has passed, from 0 to 1, for smooth_epochs. What is not
-        smooth leaves it out.
+        `part` is the part of the way to the next count, from 0 to 1. Only smooth_epochs uses it. A
+        schedule that is not smooth ignores it.
         """
 
     def _course(self, dtype: Any) -> tuple[Sequence[int], int] | None:
-        """The counts from 0 on at which the value changes, and after how many it all repeats.
+        """The counts at which the value changes, from 0 on, and the period of the schedule.
 
-        0 if it never does and stays at the last. None if it never stays. Asked only of Python's
-        numbers. `dtype` is that of the result, in which some schedules stay earlier.
+        The period is the number of counts after which everything repeats. It is 0 if the schedule
+        does not repeat and keeps its last value. The answer is None if it does neither. Called only
+        if all arguments are Python's numbers. `dtype` is the dtype of the result, in which some
+        schedules stop changing earlier.
         """
         return None
 
@@ -91,7 +123,7 @@ class Schedule(Frozen):
     @overload  # as optax.Schedule is called
     def __call__(self, count: jax.typing.ArrayLike) -> jax.Array | np.ndarray[Any, Any] | float: ...
     def __call__(self, count: Any) -> Any:
-        # The usual case before the tests of all the others, which take a microsecond.
+        # The usual case comes first. The tests of the other cases take a microsecond.
         if type(count) is int and 0 <= count <= _COUNT_MAX and self._is_concrete:
             return self._value(count, 0, PYTHON)
         is_number = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
@@ -123,7 +155,7 @@ class Schedule(Frozen):
         return np.array(np.broadcast_to(value, count.shape))
 
     def _on_device(self, count: Any) -> jax.Array:
-        # Asked before the context changes it: float64 if the user enabled it, else float32.
+        # Read before the context changes it: float64 if the user enabled it, else float32.
         dtype = jnp.result_type(float)
         with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
             if isinstance(count, int):
@@ -144,7 +176,8 @@ class Schedule(Frozen):
         return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
 
     def _table(self, dtype: np.dtype) -> Table | None:
-        """What a device looks its values up in, unless they are too many or not known yet."""
+        """The table in which a device looks up the values. None if there are too many values, or if
+        they are not known yet."""
         if dtype not in self._tables:
             self._tables[dtype] = self._tabulate(dtype)
         return self._tables[dtype]
@@ -161,7 +194,7 @@ class Schedule(Frozen):
         if (not is_range and len(starts) > most) or (period or starts[-1]) > _INT32_MAX:
             return None
         step = math.gcd(starts.step if is_range else math.gcd(*starts), period) or 1
-        if not is_range and starts[-1] // step >= most:  # irregular: at most one in each place
+        if not is_range and starts[-1] // step >= most:  # irregular: at most one change in a place
             step = min(b - a for a, b in itertools.pairwise(sorted({*starts})))
         places = period // step or starts[-1] // step + 1
         if places > most:
@@ -193,7 +226,7 @@ class Schedule(Frozen):
         return all(x._is_concrete if is_member(x) else type(x) in (int, float) for x in leaves)
 
     def _kind(self, count: np.dtype, dtype: np.dtype) -> type[np.integer]:
-        """The narrowest integers that hold the counts, and the sum of any two of the arguments."""
+        """The narrowest integer type that holds the counts and the sum of any two arguments."""
         largest = np.iinfo(count).max
         if self._table(dtype) is None:
             numbers = [n for part in self._parts() for n in part._integers()]
@@ -204,14 +237,14 @@ class Schedule(Frozen):
         return next((kind for kind in kinds if largest <= np.iinfo(kind).max), np.uint64)
 
     def _integers(self) -> Iterator[Any]:
-        """The integers that the formula meets, but for the count."""
+        """The integers in the formula, without the count."""
         for value in self.__getstate__().values():
             for x in value if isinstance(value, tuple) else (value,):
                 if isinstance(x, int) or (is_array(x) and x.dtype.kind in "iu"):
                     yield x
 
     def _parts(self) -> Iterator[Schedule]:
-        """This schedule and all that it is made of."""
+        """This schedule, its members, their members, and so on."""
         yield self
         for value in self.__getstate__().values():
             for member in value if isinstance(value, tuple) else (value,):
@@ -245,9 +278,10 @@ def _is_real(count: Any) -> bool:
 
 
 def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.Array:
-    """fn(count, arrays), sharded as the count is.
+    """fn(count, arrays), with the sharding of the count.
 
-    On explicit axes JAX asks how each look-up's result is sharded. Here the compiler decides.
+    On explicit axes JAX requires a sharding for the result of each look-up. Here the compiler
+    chooses it.
     """
     shardings = [jax.typeof(x).sharding for x in (count, *jax.tree.leaves(arrays))]
     explicit = jax.sharding.AxisType.Explicit
@@ -261,7 +295,10 @@ def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.
 
 
 def _widen(number: Any, array: Any, kind: Any) -> Any:
-    """An array among the arguments in double, or as the count is; Python's numbers go with both."""
+    """An array among the arguments: integers in the type of the count, real numbers in float64.
+
+    Python's numbers stay as they are, since they combine with every type.
+    """
     if array is None:
         return number
     return jnp.asarray(array).astype(kind if array.dtype.kind in "iu" else jnp.float64)
@@ -290,5 +327,5 @@ def members(name: str, value: Any) -> tuple[Schedule, ...]:
 
 
 def shorten(part: Schedule) -> str:
-    """Its repr for a message: a recording's is as long as the recording."""
+    """Its repr, shortened for a message: the repr of a recording can be very long."""
     return textwrap.shorten(repr(part), 200, placeholder=" ...")

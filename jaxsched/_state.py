@@ -1,4 +1,4 @@
-"""What an optimizer state knows about the learning rate, and what it is told."""
+"""Functions of an optimizer state: read the learning rate, pass a metric to a plateau."""
 
 import sys
 from collections.abc import Callable
@@ -21,13 +21,13 @@ _INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
 
 
 def _nodes(tree: Any, kinds: Any) -> list[Any]:
-    """Every node of these kinds in `tree`, but for those inside of one."""
+    """Every node of these kinds in `tree`, without nodes inside such a node."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, kinds))
     return [node for node in nodes if isinstance(node, kinds)]
 
 
 def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
-    """`tree` with fn(node) in the place of each of those."""
+    """`tree` with each node of these kinds replaced by fn(node)."""
     return jax.tree.map(
         lambda x: fn(x) if isinstance(x, kinds) else x, tree, is_leaf=lambda x: isinstance(x, kinds)
     )
@@ -42,27 +42,29 @@ def _injected(tree: Any) -> list[Any]:
 
 
 def get_last_lr(opt_state: Any) -> list[float]:
-    """Gives the learning rates that an optimizer state last applied, for logging.
+    """Returns the learning rates that the last update used, for logging.
 
-        before the first update    the learning rate of the first update
-        after update n             the learning rate that update n used
+    ```text
+    before the first update    the learning rate of the first update
+    after update n             the learning rate that update n used
+    ```
 
     Args:
-        opt_state: an optax optimizer state with `optax.inject_hyperparams` in it, anywhere inside
-            `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the like, or what
-            holds one: a `TrainState`, an `nnx.Optimizer`, any pytree.
+        opt_state: an optax optimizer state that contains `optax.inject_hyperparams`, also inside
+            `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the like. Or an
+            object that holds such a state: a `TrainState`, an `nnx.Optimizer`, any pytree.
 
     Returns:
-        Each `hyperparams["learning_rate"]`, one for each injected optimizer, in the order of the
-        pytree (`optax.partition`: labels sorted). Python floats, each the shortest that is the
-        stored float32: 0.01, not 0.009999999776482582. Under `jit` and for vmapped states the
-        arrays themselves.
+        Every `hyperparams["learning_rate"]`, one for each injected optimizer, in the order of the
+        pytree. `optax.partition` sorts its labels. Each is a Python float, the shortest that is
+        the stored float32: 0.01 and not 0.009999999776482582. Under `jit`, and for a state made by
+        `vmap`, each is the array itself.
 
     Raises:
-        ValueError: no hyperparameters were injected, or none is called "learning_rate".
+        ValueError: no hyperparameters are injected, or none is called "learning_rate".
 
-    In torch it is the rate in use, that is the next update's: after `scheduler.step()`,
-    `get_last_lr()` there is one ahead of this one.
+    torch's `get_last_lr()` returns the learning rate that the next update will use. After
+    `scheduler.step()` it is therefore one update ahead of this function.
 
     Source: `torch.optim.lr_scheduler.LRScheduler.get_last_lr`, torch 2.13.
 
@@ -76,7 +78,7 @@ def get_last_lr(opt_state: Any) -> list[float]:
     hyperparams = [state.hyperparams for state in _injected(opt_state)]
     found = [h["learning_rate"] for h in hyperparams if "learning_rate" in h]
     if found:
-        # A hyperparameter of an nnx.Optimizer is an nnx.Variable, a pytree with one leaf.
+        # In an nnx.Optimizer a hyperparameter is an nnx.Variable, a pytree with one leaf.
         return [_to_float(leaf) for leaf in jax.tree.leaves(found)]
     if hyperparams:
         names = ", ".join(sorted({name for h in hyperparams for name in h})) or "none"
@@ -93,7 +95,7 @@ def get_last_lr(opt_state: Any) -> list[float]:
 
 
 def _to_float(leaf: Any) -> Any:
-    # A number if the user wrote one: state.hyperparams["learning_rate"] = 0.05.
+    # The leaf is a number if the user set one: state.hyperparams["learning_rate"] = 0.05.
     if isinstance(leaf, jax.core.Tracer) or np.ndim(leaf) > 0:
         return leaf
     return float(str(np.asarray(leaf)[()]))  # NumPy prints the shortest one
@@ -142,9 +144,8 @@ def set_count(opt_state: _T, count: Any) -> _T:
         )
     variable = _variable()
     if _nodes(counting, variable):
-        for v in _nodes(
-            [getattr(node, _COUNTS[type(node).__name__]) for node in counting], variable
-        ):
+        counts = [getattr(node, _COUNTS[type(node).__name__]) for node in counting]
+        for v in _nodes(counts, variable):
             v[...] = jnp.full_like(v[...], count)
         return opt_state
     return _with_count(opt_state, count)
@@ -197,27 +198,33 @@ def _no_state(value: Any) -> str:
 
 
 def observe(opt_state: _T, metric: Any) -> _T:
-    """Tells every ReduceLROnPlateau in an optimizer state a metric, once an epoch.
+    """Passes a metric to every ReduceLROnPlateau in an optimizer state.
 
-        opt_state = observe(opt_state, val_loss)    jaxsched
-        scheduler.step(val_loss)                    torch
+    Call it once for each epoch:
+
+    ```text
+    jaxsched    opt_state = observe(opt_state, val_loss)
+    torch       scheduler.step(val_loss)
+    ```
 
     Args:
         opt_state: an optax optimizer state with a ReduceLROnPlateau in `optax.inject_hyperparams`,
-            anywhere inside `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the
-            like, or what holds one: a `TrainState`, an `nnx.Optimizer`, any pytree.
+            also inside `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the
+            like. Or an object that holds such a state: a `TrainState`, an `nnx.Optimizer`, any
+            pytree.
         metric: one real number: a Python, NumPy or JAX scalar of any float or integer dtype.
 
     Returns:
-        The same with every plateau told, for the next update to use; inside `jit` and outside. An
-        `nnx.Optimizer` is changed in place, under `nnx.jit` too, and returned.
+        `opt_state` in which every plateau has the metric. The next update uses the new learning
+        rate. It works inside `jit` and outside. An `nnx.Optimizer` is changed in place, also under
+        `nnx.jit`, and returned.
 
     Raises:
-        ValueError: there is no ReduceLROnPlateau, or `metric` is no scalar.
-        TypeError: `metric` is no real number.
+        ValueError: `opt_state` contains no ReduceLROnPlateau, or `metric` is not a scalar.
+        TypeError: `metric` is not a real number.
 
-    `get_last_lr` gives what the last update used, so that it shows a cut after the next update;
-    torch's shows it at once.
+    `get_last_lr` returns the learning rate that the last update used. So it shows a cut only after
+    the next update. torch's `get_last_lr()` shows the cut at once.
 
     >>> import jax.numpy as jnp, optax, jaxsched as js
     >>> plateau = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
