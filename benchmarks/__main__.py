@@ -225,6 +225,8 @@ def full():
     row("jitted call, over a do-nothing jitted call", 1.15, but([MANY, MOST], jitted))
     row("the same with 64 milestones", 1.25, of([MANY], jitted))
 
+    row("call with a JAX count outside of jit, over optax's", 1.0, run(timing.eager))
+
     host = run(timing.host_over_torch) if torch else {}
     what = "host call with a Python int, over torch's `scheduler.step()`"
     row(f"{what}: StepLR, MultiStepLR", 1.0, of(STEPS, host))

@@ -99,6 +99,30 @@ def jitted():
     return found
 
 
+def eager():
+    """A call with a JAX count outside of jit, over optax's nearest; an update outside of jit."""
+    count, found = jnp.int32(400), {}
+    for name, description in family(1000).items():
+        if theirs := in_optax(*description):
+            schedule = jaxsched(*description)
+            found[name] = versus(
+                functools.partial(schedule, count), functools.partial(theirs, count), 15
+            )
+    schedule = js.per_epoch(js.MultiStepLR(0.1, [30, 80]), 391)
+    theirs = optax.piecewise_constant_schedule(0.1, {30 * 391: 0.1, 80 * 391: 0.1})
+    found["per_epoch(MultiStepLR)"] = versus(
+        functools.partial(schedule, count), functools.partial(theirs, count), 15
+    )
+    params = jnp.ones(3)
+    found["update"] = versus(*(_eager_update(s, params) for s in (schedule, theirs)), 15)
+    return found
+
+
+def _eager_update(schedule, params):
+    tx = optax.sgd(schedule)
+    return functools.partial(tx.update, params, tx.init(params), params)
+
+
 def host_over_torch():
     """999 calls with a Python int, over as many of `scheduler.step()`."""
     found = {}

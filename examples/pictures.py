@@ -73,8 +73,8 @@ def main():
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     matplotlib.rcParams["svg.hashsalt"] = "jaxsched"  # the same ids in every run
-    for name, picture in PICTURES.items():
-        draw(*picture, out / f"{name}.svg")
+    for name, (schedule, counts, second) in PICTURES.items():
+        draw(schedule, counts, second, out / f"{name}.svg")
     print(f"wrote {len(PICTURES)} pictures to {out}")
 
 
