@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from schedules import ARGUMENTS
+
+from tests.schedules import ARGUMENTS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
