@@ -31,3 +31,5 @@ from jaxsched._epochs import (
 )
 from jaxsched._plateau import ReduceLROnPlateau as ReduceLROnPlateau
 from jaxsched._state import get_last_lr as get_last_lr, observe as observe
+
+__version__ = "0.1.0"
