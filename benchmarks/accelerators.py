@@ -22,12 +22,12 @@ import numpy as np
 import optax
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
-from traces import cases, load
 
 import jaxsched as js
 from benchmarks import accuracy
 from benchmarks.family import in_optax, jaxsched
 from benchmarks.timing import nothing
+from tests.traces import cases, load
 
 HAS_TPU = importlib.util.find_spec("libtpu") is not None
 HAS_CUDA = importlib.util.find_spec("jax_cuda12_plugin") is not None

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from traces import cases, load
 
 import jaxsched as js
 from benchmarks.family import (
@@ -27,6 +26,7 @@ from benchmarks.family import (
     one_cycle_shorter,
     steps_of,
 )
+from tests.traces import cases, load
 
 TINY = np.finfo(np.float32).tiny
 EPOCHS = np.arange(1, 101)

@@ -10,9 +10,9 @@ import itertools
 import jax
 import jax.numpy as jnp
 import optax
-from traces.cases import construct
 
 import jaxsched as js
+from tests.traces.cases import construct
 
 try:
     import torch

@@ -108,7 +108,9 @@ def plot(schedules, losses, winner, path):
 
 def parse_args():
     style = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], formatter_class=style)
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], formatter_class=style
+    )
     add, positive = parser.add_argument, number(int, 1)
     add("--models", type=positive, default=16, help="how many schedules to try")
     add("--epochs", type=positive, default=30, help="passes over the training images")

@@ -41,6 +41,8 @@ from jaxsched._state import (
     set_count as set_count,
 )
 
+__version__ = "0.1.0"
+
 if not TYPE_CHECKING:
 
     def __getattr__(name):  # only for what is not there

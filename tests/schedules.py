@@ -5,6 +5,7 @@
 
 import jax
 import numpy as np
+import optax
 
 import jaxsched as js
 
@@ -115,3 +116,17 @@ def traced(schedule):
     return jax.tree.map(
         lambda x: jax.numpy.asarray(x, np.int32 if isinstance(x, int) else np.float32), schedule
     )
+
+
+def injected(schedule, momentum=None):
+    """SGD whose state holds the learning rate, and the state of a ReduceLROnPlateau."""
+    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=momentum)
+
+
+def assert_same(schedule, expected, counts=range(40)):
+    """On the host and on the device."""
+    np.testing.assert_allclose([schedule(c) for c in map(int, counts)], expected, rtol=1e-14)
+    counts = np.asarray(counts)
+    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-14)
+    got = np.asarray(jax.jit(schedule)(counts))
+    np.testing.assert_array_max_ulp(got, np.asarray(expected, np.float32))

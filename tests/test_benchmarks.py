@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from schedules import ARGUMENTS
 
 import jaxsched as js
 from benchmarks import accuracy, program, timing
 from benchmarks.family import adapters, family, in_optax, jaxsched
 from benchmarks.table import Row, at_most, missed, table
+from tests.schedules import ARGUMENTS
 
 COUNT = [jnp.int32(3)]
 DESCRIBED = family(1000)

@@ -19,13 +19,11 @@ from numpyro.infer import SVI, Trace_ELBO
 from numpyro.optim import optax_to_numpyro
 
 import jaxsched as js
+from tests.schedules import injected
 
 SCHEDULE = js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), 2)  # exact in binary fractions
 LRS = [0.5, 0.5, 0.125, 0.125, 0.125, 0.125, 0.03125, 0.03125]
-
-
-def injected(schedule=SCHEDULE):
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
+TX = injected(SCHEDULE)
 
 
 def falls(values):
@@ -33,10 +31,10 @@ def falls(values):
     return (-np.diff(np.array(values, np.float32))).tolist()
 
 
-@pytest.mark.parametrize("make", [injected, lambda: optax.sgd(SCHEDULE)])
-def test_nnx_optimizer_with_donated_buffers(make):
+@pytest.mark.parametrize("tx", [TX, optax.sgd(SCHEDULE)], ids=["injected", "sgd"])
+def test_nnx_optimizer_with_donated_buffers(tx):
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
     @nnx.jit(donate_argnames=("model", "optimizer"))
     def step(model, optimizer):
@@ -51,7 +49,7 @@ def test_nnx_optimizer_with_donated_buffers(make):
 
 def test_nnx_optimizer_where_rejected_updates_count_as_steps():
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
-    tx = optax.apply_if_finite(injected(), max_consecutive_errors=9)
+    tx = optax.apply_if_finite(TX, max_consecutive_errors=9)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
     @nnx.jit
@@ -67,7 +65,7 @@ def test_nnx_optimizer_where_rejected_updates_count_as_steps():
 
 
 def test_train_state_where_multisteps_makes_several_steps_an_update():
-    tx = optax.MultiSteps(injected(), every_k_schedule=3)
+    tx = optax.MultiSteps(TX, every_k_schedule=3)
     state = TrainState.create(apply_fn=None, params={"w": jnp.zeros(())}, tx=tx)
     step = jax.jit(lambda state: state.apply_gradients(grads={"w": jnp.ones(())}))
     values = [0.0]
@@ -80,7 +78,7 @@ def test_train_state_where_multisteps_makes_several_steps_an_update():
 
 
 def test_schedule_free_over_a_base_optimizer_with_the_schedule():
-    tx = optax.contrib.schedule_free(injected(), learning_rate=SCHEDULE, b1=0.9)
+    tx = optax.contrib.schedule_free(TX, learning_rate=SCHEDULE, b1=0.9)
     params = {"w": jnp.zeros(())}
     state, values = tx.init(params), [0.0]
     for _ in LRS:
@@ -116,7 +114,7 @@ def test_numpyro_svi():
     def model():  # its loss is x, the gradient 1
         numpyro.factor("loss", -numpyro.param("x", 0.0))
 
-    svi = SVI(model, lambda: None, optax_to_numpyro(injected()), Trace_ELBO())
+    svi = SVI(model, lambda: None, optax_to_numpyro(TX), Trace_ELBO())
     state, values = svi.init(jax.random.key(0)), [0.0]
     for _ in LRS:
         state, _ = jax.jit(svi.update)(state)
@@ -130,13 +128,12 @@ def test_numpyro_svi():
 
 def test_equinox_filter_jit_loop():
     model = eqx.nn.Linear(1, 1, key=jax.random.key(0))
-    tx = injected()
-    state = tx.init(eqx.filter(model, eqx.is_inexact_array))
+    state = TX.init(eqx.filter(model, eqx.is_inexact_array))
 
     @eqx.filter_jit(donate="all")
     def step(model, state):
         grads = eqx.filter_grad(lambda model: model.bias[0])(model)
-        updates, state = tx.update(grads, state, eqx.filter(model, eqx.is_inexact_array))
+        updates, state = TX.update(grads, state, eqx.filter(model, eqx.is_inexact_array))
         return eqx.apply_updates(model, updates), state
 
     values = [float(model.bias[0])]
@@ -164,7 +161,7 @@ def test_equinox_takes_a_schedule_as_an_argument():
 
 
 def test_shard_map():
-    tx, devices = injected(), jax.devices()
+    devices = jax.devices()
     mesh = Mesh(np.array(devices), ("data",))
     specs = {"in_specs": (P(), P(), P("data")), "out_specs": (P(), P())}
 
@@ -172,11 +169,11 @@ def test_shard_map():
     @functools.partial(jax.shard_map, mesh=mesh, **specs)
     def step(params, state, batch):
         grads = jax.grad(lambda w: jax.lax.pmean((w * batch).mean(), "data"))(params)
-        updates, state = tx.update(grads, state, params)
+        updates, state = TX.update(grads, state, params)
         return optax.apply_updates(params, updates), state
 
     params = jnp.float32(0)
-    state, values = tx.init(params), [0.0]
+    state, values = TX.init(params), [0.0]
     batch = jnp.tile(jnp.array([0.0, 2.0]), len(devices))  # the mean is 1
     for _ in LRS:
         params, state = step(params, state, batch)
@@ -185,10 +182,8 @@ def test_shard_map():
     assert js.get_last_lr(state) == LRS[-1:]
 
 
-@pytest.mark.parametrize("make", [injected, lambda: optax.sgd(SCHEDULE, momentum=0.0)])
-def test_donated_buffers(make):
-    tx = make()
-
+@pytest.mark.parametrize("tx", [TX, optax.sgd(SCHEDULE, momentum=0.0)], ids=["injected", "sgd"])
+def test_donated_buffers(tx):
     @functools.partial(jax.jit, donate_argnums=(0, 1))
     def step(params, state):
         updates, state = tx.update(jnp.ones(3), state, params)
@@ -205,11 +200,9 @@ def test_donated_buffers(make):
 
 
 def test_a_scan_over_epochs_of_scans_over_updates():
-    tx = injected()
-
     def update(carry, grad):
         params, state = carry
-        updates, state = tx.update(grad, state, params)
+        updates, state = TX.update(grad, state, params)
         return (optax.apply_updates(params, updates), state), updates
 
     def epoch(carry, grads):
@@ -217,7 +210,7 @@ def test_a_scan_over_epochs_of_scans_over_updates():
         return carry, (updates, js.get_last_lr(carry[1])[0])
 
     params = jnp.float32(0)
-    run = jax.jit(lambda grads: jax.lax.scan(epoch, (params, tx.init(params)), grads)[1])
+    run = jax.jit(lambda grads: jax.lax.scan(epoch, (params, TX.init(params)), grads)[1])
     updates, lrs = run(jnp.ones((4, 2)))
     assert (-updates).ravel().tolist() == LRS
     assert lrs.tolist() == LRS[::2]
@@ -249,7 +242,7 @@ def test_a_gradient_through_checkpointed_updates():
 
 def test_the_step_of_an_nnx_optimizer_is_a_count():
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, injected(), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, TX, wrt=nnx.Param)
 
     @nnx.jit
     def step(model, optimizer):
@@ -317,11 +310,11 @@ def test_numpyros_stable_update_under_x64(schedule):
     assert svi.get_params(state)["x"] == -sum(lrs)
 
 
-@pytest.mark.parametrize("make", [injected, lambda: optax.sgd(SCHEDULE)])
-def test_float32_parameters_stay_float32_under_x64(make):
+@pytest.mark.parametrize("tx", [TX, optax.sgd(SCHEDULE)], ids=["injected", "sgd"])
+def test_float32_parameters_stay_float32_under_x64(tx):
     with jax.enable_x64(True):
         model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
-        optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
         values = [0.0]
         for _ in LRS:
             optimizer.update(model, nnx.grad(lambda model: model.bias[0])(model))

@@ -1,25 +1,17 @@
-"""SequentialLR, ChainedScheduler, clamp, smooth_epochs: schedules made of schedules."""
+"""SequentialLR, ChainedScheduler, clamp: schedules made of schedules."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from schedules import LONG, MORE, SHORT
 
 import jaxsched as js
+from tests.schedules import assert_same
 
 LINEAR = js.LinearLR(0.1, 0.25, 1.0, 4)
 STEP = js.StepLR(0.1, 3)
 COUNTS = np.arange(40)
-
-
-def assert_same(schedule, expected, counts=COUNTS):
-    """On the host and on the device."""
-    np.testing.assert_allclose([schedule(int(c)) for c in counts], expected, rtol=1e-14)
-    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-14)
-    got = np.asarray(jax.jit(schedule)(jnp.asarray(counts)))
-    np.testing.assert_array_max_ulp(got, np.asarray(expected, np.float32))
 
 
 def test_each_member_runs_on_its_own_clock():
@@ -123,56 +115,3 @@ def test_clamp_holds_the_value_of_its_last_count():
     assert_same(js.clamp(cosine, 10), cosine(np.minimum(COUNTS, 10)))
     assert js.clamp(cosine, 10)(10**6) == 0.02
     assert_same(js.clamp(lambda count: 1 / (count / 1 + 1), 3), 1 / (np.minimum(COUNTS, 3) + 1))
-
-
-SMOOTH = [
-    s
-    for s in [*SHORT, *LONG, *MORE]
-    if all(part._is_smooth for part in s._parts()) and not isinstance(s, js.smooth_epochs)
-]
-smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__name__)
-
-
-@smooth
-@pytest.mark.parametrize("length", [1, 7, 49, 391])
-def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update(schedule, length):
-    smoothed = js.smooth_epochs(schedule, length)
-    assert_same(smoothed, schedule(COUNTS), COUNTS * length)
-
-
-@smooth
-def test_between_epochs_smooth_epochs_go_on(schedule):
-    # A finer grid of the same curve: 1 count in 2 is an integer there.
-    smoothed = js.smooth_epochs(schedule, 2)(np.arange(21))
-    whole, between = smoothed[::2], smoothed[1::2]
-    low, high = np.minimum(whole[:-1], whole[1:]), np.maximum(whole[:-1], whole[1:])
-    steep = high - low > 0.02  # a restart, a peak between two epochs, an end
-    assert (
-        ((low - 1e-9 <= between) & (between <= high + 1e-9)) | steep | (schedule(0) >= high)
-    ).all()
-    got = np.asarray(jax.jit(js.smooth_epochs(schedule, 2))(jnp.arange(21)))
-    np.testing.assert_array_max_ulp(got, smoothed.astype(np.float32))
-
-
-def test_smooth_epochs_of_formulas_at_fractions():
-    cosine = js.smooth_epochs(js.CosineAnnealingLR(0.1, 3), 10)
-    expected = 0.05 * (1 + np.cos(np.pi * np.arange(31) / 30))
-    np.testing.assert_allclose(cosine(np.arange(31)), expected, rtol=1e-12, atol=1e-16)
-    decay = js.smooth_epochs(js.ExponentialLR(0.1, 0.5), [2, 4])
-    expected = 0.1 * 0.5 ** np.array([0, 0.5, 1, 1.25, 1.5, 1.75, 2, 2.25])
-    assert_same(decay, expected, np.arange(8))
-    assert js.smooth_epochs(lambda epoch: epoch, 4)(7) == 1.75
-
-
-def test_smooth_epochs_takes_traced_sizes():
-    for schedule in (
-        js.CosineAnnealingWarmRestarts(0.1, jnp.int32(2), 2),
-        js.CyclicLR(0.1, 0.3, jnp.int32(2), jnp.int32(3)),
-        js.SequentialLR([LINEAR, js.LinearLR(0.1)], [jnp.int32(4)]),
-        js.clamp(js.CosineAnnealingLR(0.1, jnp.int32(3)), jnp.int32(3)),
-    ):
-        numbers = jax.tree.map(lambda x: x.item() if isinstance(x, jax.Array) else x, schedule)
-        for length in (3, [3, 1, 2]):
-            got = np.asarray(js.smooth_epochs(schedule, length)(jnp.arange(30)))
-            expected = js.smooth_epochs(numbers, length)(np.arange(30))
-            np.testing.assert_array_max_ulp(got, expected.astype(np.float32))

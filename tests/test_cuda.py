@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import optax
 import pytest
-from schedules import LONG, SHORT
 
 import jaxsched as js
 from benchmarks import accelerators
 from benchmarks.family import family, in_optax, jaxsched
+from tests.schedules import LONG, SHORT
 
 pytestmark = pytest.mark.cuda
 by_class = lambda s: type(s).__name__  # noqa: E731

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from schedules import ARGUMENTS
 
 import jaxsched as js
+from tests.schedules import ARGUMENTS
 
 REAL = [-1, -1e-9, np.nan, np.inf, -np.inf, None, "0.1", True, np.True_, [0.1], 1j, {}]
 COUNT = [0, -3, 2.5, -5.0, np.nan, np.inf, None, "3", True, [5], np.float32(3.5), 2**62, 2.0**62]
@@ -48,6 +48,11 @@ def test_a_rate_or_factor_is_a_finite_number_from_0(name, construct, value):
         construct(value)
 
 
+OPTIONAL = [
+    *with_argument("horizon", js.LambdaLR),
+    *with_argument("epochs"),
+    *with_argument("steps_per_epoch", js.OneCycleLR),
+]
 SIZES = [
     *with_argument("step_size"),
     *with_argument("total_iters"),
@@ -55,19 +60,28 @@ SIZES = [
     *with_argument("T_0"),
     *with_argument("T_mult"),
     *with_argument("step_size_up"),
-    *with_argument("horizon"),
-    *with_argument("epochs"),
-    *with_argument("steps_per_epoch", js.OneCycleLR),
+    *with_argument("horizon", js.MultiplicativeLR),
+    *OPTIONAL,
 ]
 
 
-@pytest.mark.parametrize("value", COUNT, ids=repr)
-@pytest.mark.parametrize(("name", "construct"), SIZES)
+@pytest.mark.parametrize(
+    ("name", "construct", "value"),
+    [
+        pytest.param(*size.values, value, id=f"{size.id}={value!r}")
+        for size in SIZES
+        for value in COUNT
+        if value is not None or size not in OPTIONAL
+    ],
+)
 def test_a_size_is_an_integer_from_1(name, construct, value):
-    if value is None and name in ("epochs", "steps_per_epoch", "horizon"):
-        value = 0  # None is the default
     with pytest.raises((TypeError, ValueError), match=f"`{name}` must be an integer >= 1"):
         construct(value)
+
+
+@pytest.mark.parametrize(("name", "construct"), OPTIONAL)
+def test_some_sizes_may_be_left_out(name, construct):
+    assert getattr(construct(None), name) is None
 
 
 @pytest.mark.parametrize(("name", "construct"), SIZES)
@@ -147,9 +161,8 @@ def test_one_cycle_whose_first_phase_ends_at_count_0_is_refused():
 
 @pytest.mark.parametrize("milestones", [[], [1, 2], [1, 2, 3]])
 def test_sequential_has_one_milestone_fewer_than_members(milestones):
-    if len(milestones) != 1:
-        with pytest.raises(ValueError, match="`milestones` must be one fewer than the 2"):
-            js.SequentialLR([f, f], milestones)
+    with pytest.raises(ValueError, match="`milestones` must be one fewer than the 2"):
+        js.SequentialLR([f, f], milestones)
 
 
 def test_sequential_milestones_increase_from_0():

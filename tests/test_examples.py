@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from schedules import ARGUMENTS
+
+from tests.schedules import ARGUMENTS
+from tests.traces import load
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -35,6 +37,20 @@ def test_there_is_a_picture_of_each_schedule():
     for name, (schedule, *_) in PICTURES.items():
         assert type(schedule).__name__ == name
         assert (EXAMPLES / "pictures" / f"{name}.svg").exists()
+
+
+@pytest.mark.parametrize("program", ["quickstart.py", "linen.py"])
+def test_what_a_person_pastes_first_prints_torchs_lr_once_an_epoch(program):
+    process = run(program=program)
+    assert process.returncode == 0, process.stderr
+    rows = [line.split() for line in process.stdout.splitlines()]
+    assert all(row[::2] == ["epoch", "loss", "lr"] for row in rows)
+    epochs, losses, lrs = np.array([row[1::2] for row in rows], np.float32).T
+    assert epochs.tolist() == [*range(20)]
+    assert losses[0] > losses[1] > 2 * losses[-1] > 0
+    recipe = {"base_lr": 0.1, "milestones": [5, 15]}
+    (torchs,) = (values for _, kwargs, values in load("MultiStepLR") if kwargs == recipe)
+    np.testing.assert_array_equal(lrs, np.float32(torchs))
 
 
 def read_rows(path):

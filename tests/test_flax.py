@@ -17,6 +17,7 @@ from flax.training.train_state import TrainState
 from jax.sharding import NamedSharding, PartitionSpec as P
 
 import jaxsched as js
+from tests.schedules import injected
 
 STORED = json.loads((Path(__file__).parent / "traces" / "mlp.json").read_text())
 
@@ -41,7 +42,7 @@ def test_losses_lrs_and_weights_are_those_of_torch():
     schedule = js.per_epoch(js.StepLR(sgd["lr"], **STORED["StepLR"]), steps_per_epoch=5)
     tx = optax.chain(
         optax.add_decayed_weights(sgd["weight_decay"]),
-        optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=sgd["momentum"]),
+        injected(schedule, momentum=sgd["momentum"]),
     )
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -73,7 +74,7 @@ def test_losses_lrs_and_weights_are_those_of_torch():
 
 @pytest.mark.torch
 def test_torch_here_still_trains_so():
-    from traces import network, train
+    from tests.traces import network, train
 
     assert network.same(train.make(), STORED, ["loss", "final"])
 

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import jaxsched as js
+from tests.schedules import injected
 
 STORED = json.loads((Path(__file__).parent / "traces" / "groups.json").read_text())
 LRS = np.float32([STORED["lr"]["backbone"], STORED["lr"]["head"]]).T.tolist()
@@ -23,7 +24,7 @@ EPOCHS = len(LRS) // UPDATES
 def sgd(lr):
     schedule = js.per_epoch(js.MultiStepLR(lr, **STORED["MultiStepLR"]), UPDATES)
     momentum = STORED["sgd"]["momentum"]
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=momentum)
+    return injected(schedule, momentum=momentum)
 
 
 def is_weight(params):
@@ -140,6 +141,6 @@ def test_so_they_are_in_flax():
 
 @pytest.mark.torch
 def test_torch_here_still_trains_so():
-    from traces import groups, network
+    from tests.traces import groups, network
 
     assert network.same(groups.make(), STORED, ["weights"])

@@ -5,18 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from traces import cases, load
 
 import jaxsched as js
+from tests.schedules import injected
+from tests.traces import cases, load
 
 SCHEDULE = js.MultiStepLR(0.1, [3, 5], gamma=0.5)
 LRS = SCHEDULE(np.arange(8)).astype(np.float32)
 
 
-def updates(tx, steps=8, params=None, grads=None, hyperparams=None):
+def updates(tx, steps=8, params=np.float32(0)):
     """What each update adds to parameters whose gradient is 1, over a scan."""
-    params = jnp.float32(0) if params is None else params
-    grads = jax.tree.map(jnp.ones_like, params) if grads is None else grads
+    grads = jax.tree.map(jnp.ones_like, params)
 
     def step(carry, _):
         params, state = carry
@@ -38,7 +38,7 @@ def test_scale_by_learning_rate_in_a_chain():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_inject_hyperparams_in_a_scan(dtype):
-    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=SCHEDULE)
+    tx = injected(SCHEDULE)
     with jax.numpy_dtype_promotion("standard"):  # optax multiplies float32 and bfloat16
         got = updates(tx, params=jnp.zeros(3, dtype))
     expected = np.broadcast_to(LRS[:, None], (8, 3))
@@ -147,7 +147,7 @@ def cycles():
 @pytest.mark.parametrize(("schedule", "lrs", "momenta"), list(cycles()))
 def test_momentum_goes_where_torch_has_it(schedule, lrs, momenta):
     """sgd's trace and adam's b1 follow torch's param_groups; read from the updates themselves."""
-    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=schedule.momentum)
+    tx = injected(schedule, momentum=schedule.momentum)
     buffer, expected = 0.0, []
     for lr, momentum in zip(lrs, momenta, strict=True):
         buffer = 1 + momentum * buffer

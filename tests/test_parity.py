@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from schedules import ARGUMENTS
-from traces import cases, load
 
 import jaxsched as js
+from tests.schedules import ARGUMENTS
+from tests.traces import cases, load
 
 CLASSES = list(cases.CASES)
 every_class = pytest.mark.parametrize("class_name", CLASSES)
@@ -165,7 +165,7 @@ def test_every_class_has_traces_enough(class_name):
 @pytest.mark.torch
 @every_class
 def test_torch_here_still_gives_the_stored_traces(class_name):
-    from traces import generate
+    from tests.traces import generate
 
     stored = (generate.FOLDER / f"{class_name}.json").read_text()
     assert generate.to_text(generate.make(class_name)) == stored

@@ -1,6 +1,7 @@
 """A run goes on from optax's state alone: nothing of a schedule is saved.
 
-As a program, `test_resume.py FOLDER START STOP` runs some updates of a run in a process of its own.
+As a program, `python -m tests.test_resume FOLDER START STOP` runs some updates of a run in a
+process of its own.
 """
 
 import functools
@@ -18,10 +19,12 @@ import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from traces import load
 
 import jaxsched as js
+from tests.schedules import injected
+from tests.traces import load
 
+ROOT = Path(__file__).parents[1]
 EPOCH, LAST = 5, 20  # in updates
 X = np.random.default_rng(0).integers(-8, 9, (LAST, 8, 3)).astype(np.float32) / 8
 Y = np.random.default_rng(1).normal(size=(LAST, 8)).astype(np.float32)
@@ -31,7 +34,7 @@ def multistep():
     schedule = js.per_epoch(js.MultiStepLR(0.1, [2, 3], gamma=0.5), EPOCH)
     return optax.chain(
         optax.add_decayed_weights(0.1),
-        optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9),
+        injected(schedule, momentum=0.9),
     )
 
 
@@ -43,17 +46,17 @@ def one_cycle():
 def warmup():
     decay = js.per_epoch(js.StepLR(0.1, 1, gamma=0.3), EPOCH)
     schedule = js.SequentialLR([js.LinearLR(0.1, total_iters=10), decay], [10])
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
+    return injected(schedule)
 
 
 def accumulated():  # two batches an update: saved in the middle of one, too
     schedule = js.MultiStepLR(0.1, [EPOCH, EPOCH + 2], gamma=0.5)
-    return optax.MultiSteps(optax.inject_hyperparams(optax.sgd)(learning_rate=schedule), 2)
+    return optax.MultiSteps(injected(schedule), 2)
 
 
 def plateau():
     schedule = js.ReduceLROnPlateau(0.1, factor=0.5, patience=0, cooldown=1)
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+    return injected(schedule, momentum=0.9)
 
 
 METRICS = [2.0, 2.5, 1.0, 1.5]
@@ -145,7 +148,7 @@ def test_the_schedule_is_the_programs_and_not_the_checkpoints(tmp_path):
         schedule = js.per_epoch(js.MultiStepLR(0.7, [1, 2], gamma=0.1), EPOCH)
         return optax.chain(
             optax.add_decayed_weights(0.1),
-            optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9),
+            injected(schedule, momentum=0.9),
         )
 
     save(tmp_path / "run", uninterrupted(multistep)[2][6])
@@ -171,12 +174,8 @@ def chain(lr):
     return optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(lr))
 
 
-def injected(lr):
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=lr, momentum=0.9)
-
-
 def two_injected(lr):
-    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=lr)
+    tx = injected(lr)
     scale = optax.inject_hyperparams(optax.scale)(step_size=lambda count: 1.0 + 0 * count)
     return optax.chain(tx, scale)
 
@@ -312,8 +311,8 @@ def test_restarted_with_other_devices_weights_and_lrs_are_the_same_to_the_last_b
     def run(folder, devices, *stops):
         flags = f"--xla_force_host_platform_device_count={devices}"
         env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        line = [sys.executable, __file__, str(tmp_path / folder), *map(str, stops)]
-        process = subprocess.run(line, env=env, capture_output=True, text=True)
+        line = [sys.executable, "-m", "tests.test_resume", str(tmp_path / folder), *map(str, stops)]
+        process = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True)
         assert process.returncode == 0, process.stderr
         return np.load(tmp_path / folder / f"{stops[-1]}.npz")
 

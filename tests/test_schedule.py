@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, traced, warmup
 
 import jaxsched as js
+from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, traced, warmup
 
 CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._parts())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]

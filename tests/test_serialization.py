@@ -15,21 +15,19 @@ from flax.training import checkpoints
 from flax.training.train_state import TrainState
 
 import jaxsched as js
+from tests.schedules import injected
 
 PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=1, cooldown=1)
 METRICS = [1.0, 2.0, 2.0, 0.5, 0.75, 0.75, 0.75, 0.75]
 PARAMS = {"a": jnp.zeros(2), "b": jnp.zeros(3)}
 GRADS = jax.tree.map(jnp.ones_like, PARAMS)
-
-
-def injected(schedule=PLATEAU):
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+TX = injected(PLATEAU, momentum=0.9)
 
 
 WRAPPERS = {
-    "by itself": injected,
-    "chain": lambda: optax.chain(optax.clip(1.0), injected(), optax.apply_if_finite(injected(), 3)),
-    "partition": lambda: optax.partition({1: injected(), 2: optax.sgd(0.1)}, {"a": 1, "b": 2}),
+    "by itself": lambda: TX,
+    "chain": lambda: optax.chain(optax.clip(1.0), TX, optax.apply_if_finite(TX, 3)),
+    "partition": lambda: optax.partition({1: TX, 2: optax.sgd(0.1)}, {"a": 1, "b": 2}),
     "without": lambda: injected(js.per_epoch(js.StepLR(0.5, 1), 2)),
 }
 every_wrapper = pytest.mark.parametrize("make", WRAPPERS.values(), ids=WRAPPERS)
@@ -186,8 +184,7 @@ def test_optax_finds_and_sets_its_fields(make):
 
 
 def test_optax_maps_over_what_belongs_to_parameters():
-    tx = injected()
-    state = tx.init(PARAMS)
-    mapped = optax.tree_utils.tree_map_params(tx, lambda x: x + 1, state)
+    state = TX.init(PARAMS)
+    mapped = optax.tree_utils.tree_map_params(TX, lambda x: x + 1, state)
     assert jax.tree.structure(mapped) == jax.tree.structure(state)
-    assert go_on(tx, mapped, METRICS)[0] == go_on(tx, state, METRICS)[0]
+    assert go_on(TX, mapped, METRICS)[0] == go_on(TX, state, METRICS)[0]

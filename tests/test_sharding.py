@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
-from schedules import LONG, MORE, OF_FUNCTIONS, SHORT, traced
 
 import jaxsched as js
+from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, injected, traced
 
 COUNTS = np.arange(16, dtype=np.int32).reshape(8, 2)
 slow = pytest.mark.slow
@@ -116,7 +116,7 @@ def test_under_x64_too(kind, x64):
 def test_a_train_step_over_sharded_batches_and_parameters(schedule, kind):
     """The counts and the state are replicated, parameters and batch are not."""
     mesh = mesh_of(kind)
-    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.5)
+    tx = injected(schedule, momentum=0.5)
 
     def loss_fn(params, batch):
         return jnp.square(batch - params).mean()

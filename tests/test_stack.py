@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from schedules import LONG, MORE, SHORT
 
 import jaxsched as js
+from tests.schedules import LONG, MORE, SHORT
 
 COUNTS = np.arange(12)
 

@@ -9,18 +9,16 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import jaxsched as js
+from tests.schedules import injected
 
 SCHEDULE = js.StepLR(0.5, 2, gamma=0.5)
 PARAMS = {"a": jnp.zeros(2), "b": jnp.zeros(3)}
 GRADS = jax.tree.map(jnp.ones_like, PARAMS)
-
-
-def injected(schedule=SCHEDULE):
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+TX = injected(SCHEDULE, momentum=0.9)
 
 
 def partitioned():
-    groups = {"head": injected(), "backbone": injected(js.StepLR(0.25, 3, gamma=0.5))}
+    groups = {"head": TX, "backbone": injected(js.StepLR(0.25, 3, gamma=0.5))}
     return optax.partition(groups, {"a": "head", "b": "backbone"})
 
 
@@ -33,7 +31,7 @@ def after(tx, n):
 
 def test_it_is_the_lr_that_the_last_update_used():
     # Before any update: what the first one will use.
-    got = [js.get_last_lr(after(injected(), n)) for n in range(6)]
+    got = [js.get_last_lr(after(TX, n)) for n in range(6)]
     assert got == [[0.5], [0.5], [0.5], [0.25], [0.25], [0.125]]
     assert all(type(lr) is float for (lr,) in got)
 
@@ -50,11 +48,11 @@ def test_it_is_the_lr_that_the_last_update_used():
 )
 def test_through_wrappers(wrap):
     with jax.numpy_dtype_promotion("standard"):
-        assert js.get_last_lr(after(wrap(injected()), 3)) == [0.25]
+        assert js.get_last_lr(after(wrap(TX), 3)) == [0.25]
 
 
 def test_through_multisteps_it_follows_the_updates():
-    tx = optax.MultiSteps(injected(), every_k_schedule=3)
+    tx = optax.MultiSteps(TX, every_k_schedule=3)
     with jax.numpy_dtype_promotion("standard"):
         assert js.get_last_lr(after(tx, 8)) == [0.5]
         assert js.get_last_lr(after(tx, 9)) == [0.25]
@@ -68,7 +66,7 @@ def test_partition_gives_one_lr_a_group_labels_sorted():
 
 
 def test_a_train_state():
-    state = TrainState.create(apply_fn=None, params=PARAMS, tx=injected())
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=TX)
     for _ in range(3):
         state = state.apply_gradients(grads=GRADS)
     assert js.get_last_lr(state) == js.get_last_lr(state.opt_state) == [0.25]
@@ -76,7 +74,7 @@ def test_a_train_state():
 
 def test_an_nnx_optimizer():
     model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, injected(), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, TX, wrt=nnx.Param)
 
     @nnx.jit
     def step(model, optimizer):
@@ -90,7 +88,7 @@ def test_an_nnx_optimizer():
 
 
 def test_under_jit_and_for_vmapped_states_it_gives_arrays():
-    (lr,) = jax.jit(js.get_last_lr)(after(injected(), 3))
+    (lr,) = jax.jit(js.get_last_lr)(after(TX, 3))
     assert isinstance(lr, jax.Array)
     assert lr == 0.25
     states = jax.vmap(lambda lr: injected(js.StepLR(lr, 2)).init(PARAMS))(jnp.array([0.5, 0.25]))
@@ -115,7 +113,7 @@ def test_hyperparameters_of_other_names_are_listed():
 
 @pytest.mark.parametrize("number", [0.05, np.float64(0.05), np.float32(0.05), jnp.float32(0.05), 1])
 def test_after_the_override_that_optax_documents(number):
-    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=0.5)
+    tx = injected(0.5)
     state = tx.init(PARAMS)
     state.hyperparams["learning_rate"] = number
     (lr,) = js.get_last_lr(state)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs, inverse, traced
 
 import jaxsched as js
+from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs, inverse, traced
 
 PLACES = 4096
 by_class = lambda s: type(s).__name__  # noqa: E731

@@ -9,12 +9,12 @@ import mpmath
 import numpy as np
 import optax
 import pytest
-from schedules import LONG, SHORT, in_epochs
-from test_elementary import CASES
-from traces import cases
 
 import jaxsched as js
 from benchmarks import accelerators, accuracy
+from tests.schedules import LONG, SHORT, in_epochs
+from tests.test_elementary import CASES
+from tests.traces import cases
 
 pytestmark = pytest.mark.tpu
 by_class = lambda s: type(s).__name__  # noqa: E731

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec as P
-from schedules import LONG, LONG_COUNTS, SHORT
 
 import jaxsched as js
+from tests.schedules import LONG, LONG_COUNTS, SHORT
 
 every_schedule = pytest.mark.parametrize(
     ("schedule", "counts"),

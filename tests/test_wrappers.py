@@ -9,15 +9,12 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.schedules import injected
 
 OURS = js.MultiStepLR(0.5, [2, 4], gamma=0.25)  # exact in binary fractions
 THEIRS = optax.piecewise_constant_schedule(0.5, {2: 0.25, 4: 0.25})
 PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
 MASK = {"w": True, "b": False}
-
-
-def injected(schedule):
-    return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
 
 
 def by_key(tx):

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, NamedTuple
 
-from traces.functions import FUNCTIONS
-from traces.randoms import RANDOM, random_base_lr
+from tests.traces.functions import FUNCTIONS
+from tests.traces.randoms import RANDOM, random_base_lr
 
 
 class Case(NamedTuple):

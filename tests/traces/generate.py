@@ -1,20 +1,17 @@
 """Runs torch on the table of cases and stores what it gave.
 
-    python tests/traces/generate.py    rewrites the JSON files in this folder
+    python -m tests.traces.generate    rewrites the JSON files in this folder
 
 `python -m pytest -m torch` makes them again and compares.
 """
 
 import json
-import sys
 from itertools import groupby
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # so that it runs as a script, too
-from traces import FOLDER, groups, plateau, train
-from traces.cases import CASES, Case, construct
+from tests.traces import FOLDER, groups, plateau, train
+from tests.traces.cases import CASES, Case, construct
 
 
 def trace(class_name: str, case: Case) -> dict[str, list[float]]:

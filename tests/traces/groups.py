@@ -10,7 +10,7 @@ from random import Random
 
 import torch
 
-from traces import network
+from tests.traces import network
 
 FILE = Path(__file__).parent / "groups.json"
 INPUTS, HIDDEN, CLASSES = 5, 4, 3

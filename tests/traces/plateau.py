@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from traces.randoms import number, random_base_lr
+from tests.traces.randoms import number, random_base_lr
 
 NAN, INF = math.nan, math.inf
 

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import torch
 
-from traces import network
+from tests.traces import network
 
 FILE = Path(__file__).parent / "mlp.json"
 EXAMPLES, INPUTS, HIDDEN, CLASSES = 100, 8, 16, 4
