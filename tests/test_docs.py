@@ -96,6 +96,148 @@ def test_every_page_is_linked_and_every_link_leads_somewhere():
             assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
+NAMES = """
+import numpy as np, optax, jaxsched as js
+warmup, decay = js.LinearLR(0.1, 0.01, total_iters=500), js.MultiStepLR(0.1, [60, 100], gamma=0.4)
+first, second, schedule, steps_per_epoch = warmup, decay, js.CosineAnnealingLR(0.1, 9), 391
+last_count, T_max = 7, 9
+values, noam, lr_lambda = [0.1, 0.2], (lambda count: 1 / (count + 1)), (lambda step: 0.5)
+num_training_steps, num_updates = 20, 20
+opt_state = optax.inject_hyperparams(optax.sgd)(js.ReduceLROnPlateau(0.1)).init(np.zeros(3))
+metric = val_loss = 1.0
+"""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "api"])
+def test_every_schedule_named_in_a_sentence_or_a_table_can_be_made(page):
+    text = re.sub(r"(?ms)^```.*?^```$|<!--.*?-->", "", PAGES[page].read_text())
+    names = {}
+    exec(NAMES, names)
+    for code in re.findall(r"`(?:opt_state = )?(js\.\w+\([^`]*)`", text):
+        if "..." not in code and "set_count" not in code and "stack" not in code:
+            eval(" ".join(code.split()), names)
+
+
+def test_the_family_has_a_row_and_a_picture_of_each_schedule():
+    drawn = {path.stem for path in (ROOT / "examples" / "pictures").glob("*.svg")}
+    rows = re.findall(r"(?m)^\|.*\| `js\.(\w+)\(.*/(\w+)\.svg\) \|$", PAGES["family"].read_text())
+    assert {name for name, _ in rows} == drawn == {picture for _, picture in rows}
+    assert all(name == picture for name, picture in rows)
+
+
+STEPS = 12
+DIFFERENCES = {  # a row of "what differs": torch's scheduler, what it does, ours, what that does
+    "start_factor 0": (
+        "LinearLR(optimizer, 0, total_iters=2)",
+        ValueError,
+        "js.LinearLR(0.5, 0, total_iters=2)",
+        [0.0, 0.25, 0.5, 0.5],
+    ),
+    "factor 0": (
+        "ConstantLR(optimizer, 0, total_iters=2)",
+        ZeroDivisionError,
+        "js.ConstantLR(0.5, 0, total_iters=2)",
+        [0.0, 0.0, 0.5, 0.5],
+    ),
+    "total_iters 0": (
+        "LinearLR(optimizer, 0.5, total_iters=0)",
+        [0.25, 0.25, 0.25],
+        "js.LinearLR(0.5, 0.5, total_iters=0)",
+        ValueError,
+    ),
+    "past the end of OneCycleLR": (
+        "OneCycleLR(optimizer, 0.5, total_steps=4, div_factor=2, final_div_factor=2)",
+        ValueError,
+        "js.OneCycleLR(0.5, total_steps=4, div_factor=2, final_div_factor=2, pct_start=0.5)",
+        [0.25, 0.5, 0.3125, 0.125, 0.125, 0.125],
+    ),
+    "a first phase of no length": (
+        "OneCycleLR(optimizer, 0.5, total_steps=10, pct_start=0.1)",
+        ZeroDivisionError,
+        "js.OneCycleLR(0.5, total_steps=10, pct_start=0.1)",
+        ValueError,
+    ),
+    "MultiplicativeLR later": (
+        "SequentialLR(optimizer, [StepLR(optimizer, 1, 0.5),"
+        " MultiplicativeLR(optimizer, lambda n: 0.5)], [2])",
+        [0.5, 0.25, 0.125, 0.0625],
+        "js.SequentialLR([js.StepLR(0.5, 1, 0.5),"
+        " js.MultiplicativeLR(0.5, lambda n: 0.5, horizon=9)], [2])",
+        [0.5, 0.25, 0.5, 0.25],
+    ),
+    "SWALR later": (
+        "SequentialLR(optimizer, [StepLR(optimizer, 1, 0.5),"
+        " SWALR(optimizer, 0.125, 2, 'linear')], [2])",
+        [0.5, 0.25, 0.25, 0.1875, 0.125],
+        "js.SequentialLR([js.StepLR(0.5, 1, 0.5), js.SWALR(0.5, 0.125, 2, 'linear')], [2])",
+        [0.5, 0.25, 0.5, 0.3125, 0.125],
+    ),
+    "nested": (
+        "SequentialLR(optimizer, [SequentialLR(optimizer, [StepLR(optimizer, 9),"
+        " StepLR(optimizer, 1, 0.5)], [2]), StepLR(optimizer, 9)], [4])",
+        [0.5, 0.5, 0.25, 0.125, 0.5],
+        "js.SequentialLR([js.SequentialLR([js.StepLR(0.5, 9), js.StepLR(0.5, 1, 0.5)], [2]),"
+        " js.StepLR(0.5, 9)], [4])",
+        [0.5, 0.5, 0.5, 0.25, 0.5],
+    ),
+    "ChainedScheduler first": (
+        "SequentialLR(optimizer, [ChainedScheduler([ExponentialLR(optimizer, 0.5)]),"
+        " StepLR(optimizer, 9)], [2])",
+        [0.25, 0.125, 0.5],
+        "js.SequentialLR([js.ChainedScheduler([js.ExponentialLR(0.5, 0.5)]), js.StepLR(0.5, 9)],"
+        " [2])",
+        [0.5, 0.25, 0.5],
+    ),
+    "ChainedScheduler later": (
+        "SequentialLR(optimizer, [StepLR(optimizer, 9),"
+        " ChainedScheduler([StepLR(optimizer, 1, 0.5)])], [2])",
+        NotImplementedError,
+        "js.SequentialLR([js.StepLR(0.5, 9), js.ChainedScheduler([js.StepLR(0.5, 1, 0.5)])], [2])",
+        [0.5, 0.5, 0.5, 0.25],
+    ),
+    "other members of ChainedScheduler": (
+        "ChainedScheduler([StepLR(optimizer, 9), LambdaLR(optimizer, lambda n: 0.5)])",
+        [0.25, 0.25],
+        "js.ChainedScheduler([js.StepLR(0.5, 9), js.LambdaLR(0.5, lambda n: 0.5)])",
+        ValueError,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", DIFFERENCES)
+def test_what_differs_is_so_here(row):
+    _, _, code, expected = DIFFERENCES[row]
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            eval(code, {"js": js})
+    else:
+        schedule = eval(code, {"js": js})
+        np.testing.assert_allclose([schedule(n) for n in range(len(expected))], expected)
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("row", DIFFERENCES)
+def test_what_differs_is_so_in_torch(row):
+    import torch
+
+    code, expected, _, _ = DIFFERENCES[row]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5, momentum=0.9)
+    names = vars(torch.optim.lr_scheduler) | {"SWALR": torch.optim.swa_utils.SWALR}
+
+    def lrs(counts):
+        scheduler = eval(code, names | {"optimizer": optimizer})
+        for _ in range(counts):
+            yield optimizer.param_groups[0]["lr"]
+            scheduler.step()
+
+    if isinstance(expected, type):
+        with pytest.raises(expected):
+            list(lrs(STEPS))
+    else:
+        np.testing.assert_allclose([*lrs(len(expected))], expected)
+
+
 def recipe(heading):
     return run("cookbook")[heading]
 
