@@ -49,9 +49,9 @@ def blocks(text: str) -> list[Block]:
 
 
 UPDATES = 100
-"""In an epoch, for what hears a loss or steps in two units."""
+"""In an epoch, for the recipes that do something after each update and after each epoch."""
 VAL_LOSSES = [2.0, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, *4 * [0.75], 0.4, *10 * [0.75]]
-"""One an epoch: no cut in the 500 updates of the warmup, then three, if nothing stops them."""
+"""One an epoch: no cut in the 500 updates of the warmup, then four, if nothing stops them."""
 EPS = ("lr, min_lr, eps = 0.1, 2e-3, 1e-6", "lr, min_lr, eps = 0.1, 0.0, 1e-2")
 """The same recipe with an eps that stops the second cut."""
 
@@ -110,7 +110,6 @@ def make() -> dict:
             names[epoch].step(*metric)
         return lrs
 
-    # Of schedules, and of what hears a loss or steps in two units.
     two, plateau = "Two `.step()` on one optimizer", "Warmup, then plateau"
     val_losses = [[loss] for loss in VAL_LOSSES]
     made = {
