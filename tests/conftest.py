@@ -1,5 +1,7 @@
 import jax
 
+collect_ignore = ["user_code.py"]  # for type checkers: half of it is wrong
+
 # As careful users run: no implicit promotion of dtypes or ranks.
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

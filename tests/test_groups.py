@@ -59,7 +59,7 @@ def batches():
 
 
 def assert_torchs(weights, lrs):
-    assert lrs == LRS
+    assert np.float32(lrs).tolist() == LRS
     assert len({lr for pair in lrs for lr in pair}) == 6  # three of each group
     for name, expected in STORED["weights"].items():
         got = np.array([update[name] for update in weights])

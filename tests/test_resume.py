@@ -154,7 +154,7 @@ def test_the_schedule_is_the_programs_and_not_the_checkpoints(tmp_path):
     save(tmp_path / "run", uninterrupted(multistep)[2][6])
     resumed = restore(tmp_path / "run", initial(other()))
     _, lrs, _ = train(other, resumed, 7, 12)
-    assert lrs == np.float32([0.07, 0.07, 0.07, 0.007, 0.007]).tolist()
+    assert lrs == [0.07, 0.07, 0.07, 0.007, 0.007]
 
 
 def set_counts(state, updates):
