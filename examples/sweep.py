@@ -66,7 +66,7 @@ def main():
     updates = js.steps_per_epoch(len(train_labels), args.batch_size, drop_last=True)
     rng = np.random.default_rng(args.seed)
     schedules = draw_schedules(rng, args.models, args.epochs)
-    stacked = jax.tree.map(lambda *numbers: np.array(numbers), *schedules)
+    stacked = js.stack(schedules)
     order = [rng.permutation(len(train_labels)) for _ in range(args.epochs)]
     batches = np.array(order)[:, : updates * args.batch_size].reshape(args.epochs, updates, -1)
     sets = (train_images, train_labels), (test_images, test_labels)

@@ -14,7 +14,7 @@ import math
 import textwrap
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, Protocol, overload
 
 import jax
 import jax.core
@@ -27,6 +27,12 @@ from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_res
 
 _INT32_MAX = 2**31 - 1
 _COUNT_MAX = 2**63 - 1
+
+
+class _HoldsArray(Protocol):
+    """An nnx.Variable, a Keras variable."""
+
+    def __jax_array__(self) -> Any: ...
 
 
 class Schedule(Frozen):
@@ -120,6 +126,8 @@ class Schedule(Frozen):
     def __call__(self, count: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]: ...
     @overload
     def __call__(self, count: jax.Array) -> jax.Array: ...
+    @overload
+    def __call__(self, count: _HoldsArray) -> jax.Array: ...
     @overload  # as optax.Schedule is called
     def __call__(self, count: jax.typing.ArrayLike) -> jax.Array | np.ndarray[Any, Any] | float: ...
     def __call__(self, count: Any) -> Any:

@@ -23,7 +23,7 @@ TX = injected(PLATEAU)
 
 def epochs(tx, metrics=METRICS, updates=2, observe=js.observe):
     """The lr of each epoch's last update, and of one more: read from the update itself."""
-    state, got = tx.init(PARAMS), []
+    state, got, added = tx.init(PARAMS), [], GRADS
     update = jax.jit(tx.update)
     for metric in [*metrics, None]:
         for _ in range(updates):

@@ -115,6 +115,7 @@ assert_type(js.observe(state, 1.0), TrainState)
 assert_type(js.set_count(state, 391), TrainState)
 model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+assert_type(step(nnx.Variable(jnp.int32(3))), jax.Array)
 assert_type(js.set_count(optimizer, 391), nnx.Optimizer[nnx.Linear])
 
 # -- sweeps ------------------------------------------------------------------------------------
