@@ -68,8 +68,20 @@ Values = Field[Sequence[Number] | Array, np.ndarray[Any, Any]]
 
 def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool = False) -> Any:
     """A field of a schedule. It is checked at construction, and a pytree child unless `static`."""
-    metadata = {"check": check, "static": static}
+    metadata = {"check": _known(check) if static else check, "static": static}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def _known(check: Check) -> Check:
+    def known(name: str, value: Any) -> Any:
+        if is_array(value):
+            raise TypeError(
+                f"`{name}` must be a Python number, got {_habits.describe(value)}: it is part of "
+                "the compiled program"
+            )
+        return check(name, value)
+
+    return known
 
 
 def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:

@@ -79,7 +79,7 @@ class MultiStepLR(Schedule):
 
     Raises:
         TypeError, ValueError: a milestone is fractional, or below 0. torch accepts it and never
-            decays there.
+            decays there. Or `milestones` is a mapping, as optax's boundaries and scales are.
 
     Source: `torch.optim.lr_scheduler.MultiStepLR`, torch 2.13.
 

@@ -84,7 +84,8 @@ class per_epoch(_InEpochs, Schedule):
 
     Raises:
         TypeError, ValueError: `steps_per_epoch` is below 1, fractional or empty; or `schedule` is
-            not callable, or is stateful (it has `init` and `update`).
+            not callable, or is stateful (it has `init` and `update`), or holds an adapter: epochs
+            would be taken for updates twice.
 
     torch has no such class. In torch the place of `scheduler.step()` in the loop decides.
 
@@ -150,7 +151,8 @@ class smooth_epochs(_InEpochs, Schedule):
     Raises:
         TypeError, ValueError: `steps_per_epoch` is below 1, fractional or empty; or `schedule` is
             stateful; or it is or contains StepLR, MultiStepLR, ConstantLR, MultiplicativeLR,
-            LambdaLR with a horizon, RecordedLR or per_epoch, which have no values between counts.
+            LambdaLR with a horizon or RecordedLR, which have no values between counts; or it holds
+            an adapter.
 
     In torch this is `scheduler.step(epoch + i / iters)`, which few of torch's schedulers accept.
 

@@ -102,6 +102,20 @@ def of_function(value: Any) -> str:
     return ""
 
 
+def of_trace(origin: str, fn: Any) -> str:
+    """What to say where JAX cannot trace a user's function."""
+    tabulate = {
+        "`lr_lambda`": ". Or give `horizon`: then it is tabulated on the host",
+        "`scale_fn`": "",
+    }
+    elsewhere = ". Or tabulate it on the host: LambdaLR(1.0, function, horizon=n)"
+    return (
+        f"{origin} must be a function that JAX can trace, got {describe(fn)}: for `if` use "
+        "jnp.where, for `min` and `max` jnp.minimum and jnp.maximum"
+        f"{tabulate.get(origin, elsewhere)}"
+    )
+
+
 def of_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """What to say where a class is called with arguments that it does not have."""
     for keyword, hint in KEYWORDS.items():

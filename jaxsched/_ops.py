@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxsched import _elementary
 from jaxsched._arguments import has_arrays, is_array
-from jaxsched._habits import describe
+from jaxsched._habits import of_trace
 
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 _TABLE_BITS = 12
@@ -406,11 +406,7 @@ class JaxOps(Ops):
         try:
             return jnp.asarray(fn(count)).astype(jnp.float64)
         except jax.errors.JAXTypeError as error:
-            raise TypeError(
-                f"{origin} must be a function that JAX can trace, got {describe(fn)}: for `if` use "
-                "jnp.where, for `min` and `max` jnp.minimum and jnp.maximum. Or give LambdaLR a "
-                "`horizon`, which tabulates it on the host"
-            ) from error
+            raise TypeError(of_trace(origin, fn)) from error
 
 
 def _unscaled(value, small):

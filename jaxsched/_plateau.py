@@ -13,13 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._arguments import (
-    Check,
     Frozen,
     KnownCount,
     KnownReal,
     argument,
     integer,
-    is_array,
     one_of,
     real,
 )
@@ -30,20 +28,6 @@ _Mode = Literal["min", "max"]
 _ThresholdMode = Literal["rel", "abs"]
 _INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
-
-
-def _known(check: Check) -> Check:
-    """Refuses arrays: the state holds the arguments as static metadata."""
-
-    def known(name: str, value: Any) -> Any:
-        if is_array(value):
-            raise TypeError(
-                f"`{name}` must be a Python number, got {value!r}; what has to be an array belongs "
-                "into another schedule, with ReduceLROnPlateau(1.0) as a factor"
-            )
-        return check(name, value)
-
-    return known
 
 
 class PlateauState(NamedTuple):
@@ -149,7 +133,8 @@ class ReduceLROnPlateau(Frozen):
     cuts.
 
     Raises:
-        TypeError: an argument is an array; or the schedule is called with a count, for example by
+        TypeError: an argument is an array (vary another schedule, with `ReduceLROnPlateau(1.0)` as
+            a factor); or the schedule is called with a count, for example by
             `optax.sgd(ReduceLROnPlateau(0.1))`.
         ValueError: no metric could be good (mode "min", threshold_mode "rel" and a threshold of 1
             or more). torch accepts this.
@@ -182,15 +167,15 @@ class ReduceLROnPlateau(Frozen):
 
     _hints = PLATEAU_ATTRIBUTES
 
-    base_lr: KnownReal = argument(_known(real(at_least=0)))
+    base_lr: KnownReal = argument(real(at_least=0), static=True)
     mode: _Mode = argument(one_of(_Mode), default="min")
-    factor: KnownReal = argument(_known(real(at_least=0)), default=0.1)
-    patience: KnownCount = argument(_known(integer(at_least=0)), default=10)
-    threshold: KnownReal = argument(_known(real(at_least=0)), default=1e-4)
+    factor: KnownReal = argument(real(at_least=0), default=0.1, static=True)
+    patience: KnownCount = argument(integer(at_least=0), default=10, static=True)
+    threshold: KnownReal = argument(real(at_least=0), default=1e-4, static=True)
     threshold_mode: _ThresholdMode = argument(one_of(_ThresholdMode), default="rel")
-    cooldown: KnownCount = argument(_known(integer(at_least=0)), default=0)
-    min_lr: KnownReal = argument(_known(real(at_least=0)), default=0.0)
-    eps: KnownReal = argument(_known(real(at_least=0)), default=1e-8)
+    cooldown: KnownCount = argument(integer(at_least=0), default=0, static=True)
+    min_lr: KnownReal = argument(real(at_least=0), default=0.0, static=True)
+    eps: KnownReal = argument(real(at_least=0), default=1e-8, static=True)
 
     def __post_init__(self) -> None:
         if self.factor >= 1:

@@ -138,6 +138,22 @@ def test_arguments_with_bounds_of_their_own(name, construct, fine, wrong):
             construct(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "construct"),
+    [
+        *with_argument("T_mult"),
+        *with_argument("horizon"),
+        *with_argument("total_steps"),
+        *with_argument("epochs"),
+        *with_argument("pct_start"),
+    ],
+)
+def test_what_the_program_depends_on_is_no_array(name, construct):
+    for array in (jnp.array(2), np.array(2)):
+        with pytest.raises(TypeError, match=f"`{name}` must be a Python number, got .*2"):
+            construct(array)
+
+
 def test_a_warmup_of_no_length_is_to_be_left_out():
     for cls in (js.ConstantLR, js.LinearLR, js.PolynomialLR):
         with pytest.raises(ValueError, match="`total_iters` .* got 0; leave this schedule out"):
