@@ -209,6 +209,13 @@ class _Explained(ABCMeta):
 
     if not TYPE_CHECKING:
 
+        @property
+        def __signature__(cls):  # for help() and editors, which would find that of `__call__`
+            import inspect
+
+            first, *others = inspect.signature(cls.__init__).parameters.values()
+            return inspect.Signature(others)
+
         def __call__(cls, *args, **kwargs):
             try:
                 return super().__call__(*args, **kwargs)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 import subprocess
 import sys
@@ -20,6 +21,12 @@ CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
 SCHEDULES = SHORT + LONG + MORE + OF_FUNCTIONS
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 INTEGER_DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+def test_help_shows_the_arguments():
+    assert list(inspect.signature(js.StepLR).parameters) == ["base_lr", "step_size", "gamma"]
+    assert inspect.signature(js.StepLR).parameters["gamma"].default == 0.1
+    assert list(inspect.signature(js.StepLR(0.1, 3)).parameters) == ["count"]
 
 
 def test_one_of_each_is_tested():
