@@ -79,7 +79,13 @@ def test_text_is_a_string():
         js.parse(3)
 
 
-PIECES = [*"( ) [ ] , = - . js 0.1 3 1or 0x 'a' \" \\d # * { } lambda :".split(), " ", "\n", "\0", "é"]
+PIECES = [
+    *"( ) [ ] , = - . js 0.1 3 1or 0x 'a' \" \\d # * { } lambda :".split(),
+    " ",
+    "\n",
+    "\0",
+    "é",
+]
 NAMES = ["StepLR", "MultiStepLR", "per_epoch", "SequentialLR", "\ud800"]
 
 
