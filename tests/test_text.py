@@ -86,7 +86,7 @@ PIECES = [
     "\0",
     "é",
 ]
-NAMES = ["StepLR", "MultiStepLR", "per_epoch", "SequentialLR", "\ud800"]
+NAMES = ["StepLR", "MultiStepLR", "per_epoch", "SequentialLR", " ", "\n", "\0", "é", "\ud800"]
 
 
 @given(st.lists(st.sampled_from([*NAMES, *PIECES])).map("".join) | st.text())
