@@ -111,11 +111,13 @@ def _plateau(scheduler: Any, group: int) -> ReduceLROnPlateau:
         return ReduceLROnPlateau(lr_of(scheduler, group, "initial_lr"), **arguments)
     if scheduler.last_epoch <= scheduler.patience:  # too early for a cut
         return ReduceLROnPlateau(lr, **arguments)
-    # It does not keep its first learning rate. Where groups differ, some have one of their own.
-    default = number(scheduler.optimizer.defaults["lr"])
-    made = ReduceLROnPlateau(default, **arguments)
-    is_one = all(number(own["lr"]) == lr for own in scheduler.optimizer.param_groups)
-    if not is_one or not is_close(lr, made._lrs, scheduler, group).any():
+    # torch does not keep the first learning rate. The optimizer's own is known if it is a number (a
+    # tensor is changed in place) and the group has none of its own (the groups are alike).
+    default = scheduler.optimizer.defaults["lr"]
+    is_known = isinstance(default, (int, float))
+    is_known &= all(number(own["lr"]) == lr for own in scheduler.optimizer.param_groups)
+    made = ReduceLROnPlateau(number(default), **arguments)
+    if not is_known or not is_close(lr, made._lrs, scheduler, group).any():
         raise ValueError(
             f"`scheduler` must have a first learning rate that is known, got {lr!r} in param group "
             f"{group}, which may have been cut. Give a fresh scheduler, or tell it: "
@@ -140,9 +142,8 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
     except _NoClass as reason:
         if counts is None:
             raise ValueError(
-                f"`counts` must be given, because this {type(scheduler).__name__} has no class "
-                f"here: {reason}. With from_torch(scheduler, counts=n) its first n learning rates "
-                "are recorded"
+                "`counts` must be given, as in from_torch(scheduler, counts=n), for the first n counts "
+                f"of this {type(scheduler).__name__}: {reason}"
             ) from None
         return [jaxsched.RecordedLR(lrs) for lrs in record(scheduler, groups, counts).T]
     for g, schedule in zip(groups, made, strict=True):
@@ -161,7 +162,7 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
 def _read(scheduler: Any, group: int, counts: int | None) -> Schedule:
     reader = _READERS.get(class_of(scheduler) or "")
     if reader is None:
-        raise _NoClass("it is not one of torch's own classes")
+        raise _NoClass("it is no class of torch itself, and is recorded")
     try:
         return reader(scheduler, group, counts)
     except (TypeError, ValueError) as error:  # what jaxsched refuses and torch runs
