@@ -142,8 +142,8 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
     except _NoClass as reason:
         if counts is None:
             raise ValueError(
-                "`counts` must be given, as in from_torch(scheduler, counts=n), for the first n counts "
-                f"of this {type(scheduler).__name__}: {reason}"
+                "`counts` must be given, as in from_torch(scheduler, counts=n), for the first n "
+                f"counts of this {type(scheduler).__name__}: {reason}"
             ) from None
         return [jaxsched.RecordedLR(lrs) for lrs in record(scheduler, groups, counts).T]
     for g, schedule in zip(groups, made, strict=True):
