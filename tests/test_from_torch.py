@@ -1,6 +1,7 @@
 """from_torch: torch's scheduler and the schedule have one learning rate at every count."""
 
 import copy
+import doctest
 import importlib.util
 import io
 import json
@@ -18,7 +19,7 @@ import pytest
 import jaxsched as js
 from tests.plateaus import CASES as PLATEAUS
 from tests.test_parity import CLASSES, assert_double, build
-from tests.traces import load, objects
+from tests.traces import cookbook, load, objects
 
 WRITTEN = objects.load()
 TRACES = {f"{c}: {name}": (c, kwargs, lrs) for c in CLASSES for name, kwargs, lrs in load(c)}
@@ -643,6 +644,20 @@ def test_the_first_learning_rate_of_a_plateau_where_it_is_known():
     assert js.from_torch(scheduler).base_lr == 0.3
     warm = told(times=8, other=lambda o: s.LinearLR(o, 0.1, total_iters=3))
     assert js.from_torch(warm).base_lr == 0.1
+
+
+@pytest.mark.torch
+def test_the_page_runs_with_torch_as_it_is_printed():
+    names, runner = {}, doctest.DebugRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    for block in cookbook.blocks((cookbook.PAGE.parent / "from-torch.md").read_text()):
+        if block.title == "torch" and block.heading != "A plateau goes on":
+            if block.code.startswith(">>> "):
+                test = doctest.DocTestParser().get_doctest(block.code, names, block.heading, "", 0)
+                runner.run(test, clear_globs=False)
+                names |= test.globs
+            else:
+                exec(block.code, names)
+    assert "inverse" in names
 
 
 # -- Hugging Face and timm ------------------------------------------------------------------------
