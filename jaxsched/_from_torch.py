@@ -83,12 +83,11 @@ def from_torch(
         else:
             made = _schedules(scheduler, groups, counts)
     if any(schedule != made[0] for schedule in made):
-        alike: dict[str, list[int]] = {}
+        alike: dict[str, list[str]] = {}
         for g, schedule in enumerate(made):
-            alike.setdefault(textwrap.shorten(repr(schedule), 120, placeholder=" ..."), []).append(
-                g
-            )
-        found = "; ".join(f"{', '.join(map(str, g))}: {text}" for text, g in alike.items())
+            text = textwrap.shorten(repr(schedule), 120, placeholder=" ...")
+            alike.setdefault(text, []).append(str(g))
+        found = "; ".join(f"{', '.join(numbers)}: {text}" for text, numbers in alike.items())
         raise ValueError(f"`group` must be given, because the param groups differ. {found}")
     return made[0]
 
@@ -134,7 +133,13 @@ class _NoClass(Exception):
 
 
 def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Schedule]:
-    place = (0, 0.0) if is_timm(scheduler) else position(vars(scheduler))
+    for g in groups:
+        if "initial_lr" not in scheduler.optimizer.param_groups[g]:
+            raise ValueError(
+                f"`group` must be one that the scheduler has from its start, got {g}, which was "
+                "added later"
+            )
+    place = (0, 0) if is_timm(scheduler) else position(vars(scheduler))
     # It may have run for longer than `counts`.
     enough = counts and max(counts, place[0] + 1)
     try:
@@ -190,7 +195,7 @@ def _multi_step(scheduler, group, counts):
 
 def _swa(scheduler, group, counts):
     kind = getattr(scheduler, "_anneal_strategy", None)
-    if kind is None:  # before torch 2.7
+    if kind is None:  # in older versions of torch
         kind = "linear" if "linear" in scheduler.anneal_func.__name__ else "cos"
     swa_lr = lr_of(scheduler, group, "swa_lr")
     return jaxsched.SWALR(_base_lr(scheduler, group), swa_lr, scheduler.anneal_epochs, kind)
@@ -212,7 +217,7 @@ def _cyclic(scheduler, group, counts):
             arguments[name] = getattr(scheduler, f"{name}s")[group]
     lrs = _base_lr(scheduler, group), number(scheduler.max_lrs[group])
     schedule = jaxsched.CyclicLR(*lrs, up, None if down == up else down, **arguments)
-    if not _can_trace(schedule):
+    if scale_fn is not None and not _can_trace(schedule):
         raise _NoClass("JAX cannot trace its scale_fn")
     return schedule
 
@@ -223,7 +228,7 @@ def _one_cycle(scheduler, group, counts):
     first, peak, last = (lr_of(scheduler, group, k) for k in ("initial_lr", "max_lr", "min_lr"))
     arguments: dict[str, Any] = {"three_phase": len(phases) == 3}
     kind = getattr(scheduler, "_anneal_func_type", None)
-    if kind is None:  # before torch 2.0
+    if kind is None:  # in older versions of torch
         kind = "linear" if "linear" in scheduler.anneal_func.__name__ else "cos"
     if scheduler.cycle_momentum:
         for name in ("base_momentum", "max_momentum"):

@@ -91,7 +91,7 @@ def position(state: dict[str, Any]) -> tuple[int, float]:
         )
     # CosineAnnealingWarmRestarts.step(1.25) keeps last_epoch 1 and T_cur 1.25.
     count, part = divmod(epoch, 1)
-    return int(count), float(part or state.get("T_cur", 0) % 1)
+    return int(count), part or state.get("T_cur", 0) % 1 or 0
 
 
 def is_close(found: Any, expected: Any, scheduler: Any, group: int) -> Any:
@@ -199,7 +199,8 @@ def _construct(scheduler: Any) -> None:
 
 def _to_initial_lr(scheduler: Any) -> None:
     for group in scheduler.optimizer.param_groups:
-        group["lr"] = copy.deepcopy(group["initial_lr"])  # a tensor would be changed in place
+        # A copy, because a tensor is changed in place. A group that was added later has none.
+        group["lr"] = copy.deepcopy(group.get("initial_lr", group["lr"]))
 
 
 def _leaves(scheduler: Any) -> Iterator[Any]:

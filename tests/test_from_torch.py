@@ -49,6 +49,23 @@ def test_the_schedule_is_the_same_from_torchs_attributes_after_any_steps(class_n
                 assert got == build(class_name, kwargs)
 
 
+@pytest.mark.parametrize(
+    ("case", "name", "kind"),
+    [
+        ("SWALR: defaults", "_cosine_anneal", "cos"),
+        ("SWALR: defaults", "_linear_anneal", "linear"),
+        ("OneCycleLR: torch's example", "_annealing_cos", "cos"),
+        ("OneCycleLR: torch's example", "_annealing_linear", "linear"),
+    ],
+)
+def test_older_versions_of_torch_keep_a_function_where_newer_ones_keep_its_name(case, name, kind):
+    scheduler = objects.read(WRITTEN[case]["0"])
+    for newer in ("_anneal_strategy", "_anneal_func_type"):
+        vars(scheduler).pop(newer, None)
+    scheduler.anneal_func = SimpleNamespace(__name__=name)
+    assert js.from_torch(scheduler).anneal_strategy == kind
+
+
 class StandIn:
     """The base of torch's schedulers, as much as one's own class needs."""
 
@@ -160,7 +177,8 @@ def test_the_copy_shares_parameters_and_draws_no_random_number_of_ours(torchs):
 
     class Random(torchs.base):
         def get_lr(self):
-            random.random(), np.random.rand()
+            random.random()
+            np.random.rand()
             if "torch" in sys.modules:
                 sys.modules["torch"].rand(1)
             warnings.warn("noise", UserWarning, stacklevel=1)
@@ -453,6 +471,8 @@ def test_a_lambda_is_traced_or_tabulated():
     s = lr_schedulers()
     traced = s.LambdaLR(optimizer(), lambda count: 0.9**count)
     assert js.from_torch(traced, counts=20).horizon is None
+    integers = s.LambdaLR(optimizer(), lambda count: jnp.array([1.0, 0.5, 0.25])[count])
+    assert js.from_torch(integers).horizon is None
     branch = s.LambdaLR(optimizer(), lambda count: 1.0 if count < 3 else 0.5)
     with pytest.raises(ValueError, match="this LambdaLR: JAX cannot trace its lr_lambda"):
         js.from_torch(branch)
@@ -589,7 +609,8 @@ def test_a_change_behind_its_back_is_noticed():
     o = optimizer()
     scheduler, other = s.StepLR(o, 3), s.ExponentialLR(o, 0.9)
     o.step()
-    scheduler.step(), other.step()
+    scheduler.step()
+    other.step()
     with pytest.raises(ValueError, match="then give the ChainedScheduler of both"):
         js.from_torch(scheduler)
     both = js.ChainedScheduler([js.StepLR(0.1, 3), js.ExponentialLR(0.1, 0.9)])
@@ -597,6 +618,15 @@ def test_a_change_behind_its_back_is_noticed():
     other.step()
     with pytest.raises(ValueError, match="must have members at one count, got 1, 2"):
         js.from_torch(s.ChainedScheduler([scheduler, other]))
+
+    scheduler = at(lambda o: s.StepLR(o, 3))
+    added = optimizer().param_groups[0]["params"]
+    scheduler.optimizer.add_param_group({"params": added})
+    with pytest.raises(
+        ValueError, match="the scheduler has from its start, got 1, which was added"
+    ):
+        js.from_torch(scheduler)
+    assert js.from_torch(scheduler, group=0) == js.StepLR(0.1, 3)
 
     o = optimizer()
     member = s.SequentialLR(o, [s.LinearLR(o), s.StepLR(o, 3)], [5])._schedulers[1]

@@ -456,12 +456,12 @@ def test_a_warmup_and_a_plateau_on_one_optimizer_go_on_as_torch():
         optax.sgd(js.from_torch(warmup)), optax.inject_hyperparams(optax.scale)(step_size=factor)
     )
     lrs, states = [], []
-    for loss in LOSSES:
+    for loss in map(float, LOSSES):
         lrs.append(optimizer.param_groups[0]["lr"])
         state = js.resume_from_torch(js.resume_from_torch(tx.init(PARAMS), warmup), plateau)
         states.append(state)
         warmup.step()
-        plateau.step(float(loss))
+        plateau.step(loss)
     assert len({*lrs[4:]}) > 2
     for at, state in enumerate(states[:-4]):
         got = next_lrs(tx, state, 4, LOSSES[at : at + 4])
