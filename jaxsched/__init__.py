@@ -45,10 +45,16 @@ __version__ = "0.1.0"
 
 # The tools of the porting desk, each imported when it is first used.
 _TOOLS = {
+    "Finding": "jaxsched._curve",
+    "check": "jaxsched._check",
     "parse": "jaxsched._text",
+    "plot": "jaxsched._plot",
 }
 
 if TYPE_CHECKING:
+    from jaxsched._check import check as check
+    from jaxsched._curve import Finding as Finding
+    from jaxsched._plot import plot as plot
     from jaxsched._text import parse as parse
 else:
 
