@@ -204,11 +204,17 @@ def runs(lrs: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
 
 
-def spans_decades(lrs: np.ndarray) -> bool:
-    """Whether a log scale shows more: a tenth of the run is at a hundredth of the peak or less.
+def drawable(lrs: np.ndarray) -> np.ndarray:
+    """NaN for what is too large for a scale, which matplotlib overflows at, and 0 for the tiny."""
+    return np.where(abs(lrs) < 1e-100, 0.0, np.where(abs(lrs) < 1e100, lrs, np.nan))
+
+
+def spans_decades(drawn: np.ndarray) -> bool:
+    """Whether a log scale shows more: a tenth of the values is a hundredth of the peak or less.
 
     A warmup, and the end of a line or of a cosine, are shorter than that.
     """
-    lrs = lrs[np.isfinite(lrs)]
-    low, peak = (np.quantile(lrs, 0.1, method="higher"), lrs.max()) if len(lrs) else (0, 0)
-    return bool(0 < low <= peak / 100 * (1 + 1e-9))
+    positive = drawn[drawn > 0]
+    if not len(positive):
+        return False
+    return bool(np.quantile(positive, 0.1, method="higher") <= positive.max() / 100 * (1 + 1e-9))
