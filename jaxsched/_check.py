@@ -137,7 +137,7 @@ def _epochs(run: _Run) -> Iterator[Finding]:
 def _fed_updates(run: _Run) -> Iterator[Finding]:
     lengths = [(part, n) for part, _ in run.of(Schedule) if (n := length(part.schedule, 0.1))]
     for part, n in lengths:
-        if part.adapter or isinstance(part.schedule, SequentialLR) or _is_warmup(part.schedule):
+        if part.adapter or isinstance(part.schedule, SequentialLR) or _rise(part.schedule) >= 0:
             continue
         left = run.end(part) - part.at(0)
         is_cycle = isinstance(part.schedule, (CyclicLR, CosineAnnealingWarmRestarts))
@@ -174,15 +174,16 @@ def _milestones(run: _Run) -> Iterator[Finding]:
             yield Finding("step-size-never-reached", f"{message}{run.limit(part)}.", advice)
 
 
-def _is_warmup(schedule: Any) -> bool:
+def _rise(schedule: Any) -> float:
+    """How much of base_lr a warmup adds, 0 for a constant, below 0 for a decay."""
     if isinstance(schedule, ConstantLR):
-        return schedule.factor < 1
-    return isinstance(schedule, LinearLR) and schedule.start_factor < schedule.end_factor
+        return 1 - schedule.factor
+    return schedule.end_factor - schedule.start_factor if isinstance(schedule, LinearLR) else -1.0
 
 
 def _warmups(run: _Run) -> Iterator[Finding]:
     for part, schedule in run.of(LinearLR, ConstantLR):
-        if _is_warmup(schedule) and part.at(schedule.total_iters) > run.end(part):
+        if _rise(schedule) > 0 and part.at(schedule.total_iters) > run.end(part):
             is_cut = part.stop < run.num_counts
             if is_cut and isinstance(schedule, ConstantLR):
                 continue  # a stage of its own

@@ -46,7 +46,8 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command line and returns its exit status: 0, 1 (differs, found something), 2 (wrong)."""
+    """Runs a command line, and returns its exit status: 0, or 1 for a difference or a finding, or 2
+    for what is wrong."""
     try:
         args = _parser().parse_args(argv)
         status = args.run(args)
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + 2
     except (TypeError, ValueError, OSError, ImportError) as error:
-        message = str(error)
+        message = str(error).replace("`num_counts`", "`--counts`")
         if isinstance(error, OSError) and error.filename is not None:
             message = f"{error.filename}: {error.strerror}"
         line = f"jaxsched: error: {' '.join(message.split())}"
@@ -92,11 +93,9 @@ def _parser() -> argparse.ArgumentParser:
             help="optimizer updates in an epoch; then the counts are updates",
         )
     length = {"metavar": "N", "type": int}
-    default = "a bit past the last change"
-    show.add_argument(
-        "--counts", **length, help=f"epochs or updates in the run (default: {default})"
-    )
-    check.add_argument("--counts", **length, required=True, help="epochs or updates in the run")
+    about = "epochs or updates in the run"
+    show.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
+    check.add_argument("--counts", **length, required=True, help=about)
     show.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
     show.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser

@@ -90,7 +90,8 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
         if isinstance(schedule, Schedule):
             return schedule(counts)
         try:
-            lrs = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
+            with jax.numpy_dtype_promotion("standard"):
+                lrs = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
         except jax.errors.JAXTypeError:
             lrs = member("schedule", schedule)(counts)
         return np.asarray(lrs, np.float64).reshape(num_counts)
