@@ -26,7 +26,7 @@ from jaxsched._curve import (
 from jaxsched._decay import MultiStepLR
 from jaxsched._epochs import per_epoch
 from jaxsched._habits import describe
-from jaxsched._schedule import Schedule
+from jaxsched._schedule import member
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,14 +81,15 @@ def plot(
     schedules = {label: known(value) for label, value in schedules.items()}
     curves = {label: drawable(curve(value, num_counts)) for label, value in schedules.items()}
     steps = [epoch_length(value, steps_per_epoch) for value in schedules.values()]
+    axes: Any = ax
     if ax is None:
-        ax = _matplotlib("pyplot").subplots(layout="constrained")[1]
+        axes = _matplotlib("pyplot").subplots(layout="constrained")[1]
     elif not hasattr(ax, "secondary_xaxis"):
         raise TypeError(f"`ax` must be axes of matplotlib, got {describe(ax)}")
 
     marks: set[int] = set()
     for label, lrs in curves.items():
-        parted = [*parts(schedules[label])] if isinstance(schedules[label], Schedule) else []
+        parted = [*parts(member("schedule", schedules[label]))]
         marks |= {
             part.at(milestone)
             for part in parted
@@ -96,22 +97,22 @@ def plot(
             for milestone in part.schedule.milestones
             if part.at(milestone) < min(part.stop, len(lrs))
         }
-        stands = bool(parted) and not any(map(_moves, parted))
+        stands = not any(map(_moves, parted))
         style = "steps-post" if stands else "default"
-        ax.plot(*_vertices(lrs, stands), drawstyle=style, label=label)
+        axes.plot(*_vertices(lrs, stands), drawstyle=style, label=label)
     if len(marks) <= _MOST_MARKS:
-        across = ax.get_xaxis_transform()
-        ax.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
+        across = axes.get_xaxis_transform()
+        axes.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
     is_in_updates = steps_per_epoch is not None or any(map(epoch_lengths, schedules.values()))
-    ax.set(xlabel="update" if is_in_updates else "count", ylabel="learning rate")
+    axes.set(xlabel="update" if is_in_updates else "count", ylabel="learning rate")
     if any(map(spans_decades, curves.values())):
-        ax.set_yscale("log")
+        axes.set_yscale("log")
     if (length := steps[0]) is not None and len({*steps}) == 1:
         convert: Any = (lambda update: update / length, lambda epoch: epoch * length)
-        ax.secondary_xaxis("top", functions=convert).set_xlabel("epoch")
+        axes.secondary_xaxis("top", functions=convert).set_xlabel("epoch")
     if isinstance(schedule, Mapping):
-        ax.legend()
-    return ax
+        axes.legend()
+    return axes
 
 
 def save(path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None) -> None:

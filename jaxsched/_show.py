@@ -34,12 +34,12 @@ def default_counts(schedule: Schedule) -> int:
     """A bit past the last change, or one period, or until little is left; else 100."""
     counts = 0
     for part in parts(schedule):
-        if n := length(part.schedule, 0.01):
-            last = part.at(n) + 1
-            if not isinstance(part.adapter, smooth_epochs):
-                is_step = isinstance(part.schedule, StepLR)
-                last = part.at(n + (part.schedule.step_size if is_step else 1))
-            counts = max(counts, int(min(last, part.stop)))
+        inner: Any = part.schedule
+        if n := length(inner, 0.01):
+            after = part.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
+            if isinstance(part.adapter, smooth_epochs):
+                after = part.at(n) + 1
+            counts = max(counts, int(min(after, part.stop)))
     counts = counts or 100
     return min(counts + counts // 20 + 1 if _holds(schedule, counts) else counts, 10**6)
 
@@ -135,6 +135,5 @@ def sparkline(lrs: np.ndarray, word: str, encoding: str) -> str:
         characters = _ASCII
     line = "".join(characters[round(7 * level)] for level in levels.tolist())
     scale = " on a log scale" if is_log else ""
-    bottom = np.exp(low) if is_log else 0
-    values = f"{bottom:.6g} to {np.nanmax(lrs):.6g}{scale}"
+    values = f"lr {np.nanmin(lrs):.6g} to {np.nanmax(lrs):.6g}{scale}"
     return f"{line}    {values}, {word}s 0 to {len(lrs) - 1}"

@@ -159,7 +159,6 @@ def codes(schedule, num_counts, steps):
 
 
 @pytest.mark.parametrize(("schedule", "num_counts", "steps", "expected"), PLANTED)
-@pytest.mark.filterwarnings("ignore:overflow")
 def test_what_is_planted_is_found_and_nothing_else(schedule, num_counts, steps, expected):
     found = codes(schedule, num_counts, steps)
     assert len(found) == len(expected.split()), found

@@ -50,7 +50,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("schedule", "num_counts", "error", "message"), REFUSED)
-@pytest.mark.filterwarnings("ignore:divide by zero")
 def test_a_curve_that_cannot_be_is_refused(schedule, num_counts, error, message):
     with pytest.raises(error, match=message):
         curve(schedule, num_counts)
