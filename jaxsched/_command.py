@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = str(error).replace("`num_counts`", "`--counts`")
         if isinstance(error, OSError) and error.filename is not None:
             message = f"{error.filename}: {error.strerror}"
-        line = f"jaxsched: error: {' '.join(message.split())}"
-        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr)
+        print(f"jaxsched: error: {' '.join(message.split())}", file=sys.stderr)
         return 2
 
 

@@ -33,14 +33,20 @@ MOST_COUNTS = 10**7
 
 
 class Finding(NamedTuple):
-    """What `check` finds in a schedule, and `compare` in a difference."""
+    """What `check` finds in a schedule, and `compare` in a difference: three strings.
+
+    ```text
+    code       a short name that stays the same, as "milestone-never-reached"
+    message    what is the case, in one sentence with its numbers
+    advice     what to change
+    ```
+
+    `str(finding)` is all three in one line.
+    """
 
     code: str
-    """A short name that stays the same, as "milestone-never-reached"."""
     message: str
-    """What is the case, in one sentence with its numbers."""
     advice: str
-    """What to change."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message} {self.advice}"
@@ -218,4 +224,4 @@ def spans_decades(drawn: np.ndarray) -> bool:
     positive = drawn[drawn > 0]
     if not len(positive):
         return False
-    return bool(np.quantile(positive, 0.1, method="higher") <= positive.max() / 100 * (1 + 1e-9))
+    return bool(np.quantile(positive, 0.1) <= positive.max() / 100 * (1 + 1e-9))

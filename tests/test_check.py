@@ -33,6 +33,11 @@ def noise(count):
     return random.random()
 
 
+def nearly_zero(count):
+    """1, and then what rounding leaves: another number under jit."""
+    return 0.0**count + abs(count * 0.1 - count / 10)
+
+
 class State:
     """Gives another value at each call."""
 
@@ -137,6 +142,7 @@ PLANTED = [  # a schedule, num_counts, steps_per_epoch, what is found
     (after(WARMUP, 5, js.per_epoch(by_type, 10)), 100, None, "function-differs-under-jit"),
     (js.CyclicLR(0.1, 0.3, 20, scale_fn=by_type), 100, None, "function-differs-under-jit"),
     (js.LambdaLR(0.1, lambda count: 1 / (count + 1)), 100, None, ""),
+    (js.LambdaLR(0.1, nearly_zero), 100, None, "lr-vanishes"),
     (
         js.LambdaLR(0.1, lambda count: jax.lax.cond(count < 9, lambda: 1.0, lambda: 0.5)),
         99,

@@ -312,10 +312,12 @@ def test_no_input_shows_a_traceback(command, text, options, is_first):
     assert (status == 2) == bool(err) and "Traceback" not in err
 
 
+PROGRAM = [sys.executable, "-m", "jaxsched"]
+ENV = {**os.environ, "JAX_PLATFORMS": "none", "PYTHONUNBUFFERED": ""}  # no backend is started
+
+
 def command(*argv, **options):
-    env = {**os.environ, "JAX_PLATFORMS": "none"}  # no backend is started
-    argv = [sys.executable, "-m", "jaxsched", *argv]
-    return subprocess.run(argv, capture_output=True, env=env | options, timeout=60)
+    return subprocess.run([*PROGRAM, *argv], capture_output=True, env=ENV | options, timeout=60)
 
 
 def test_as_a_program_it_prints_nothing_else_and_starts_no_backend():
@@ -337,16 +339,18 @@ def test_as_a_program_an_error_has_no_traceback():
 
 @pytest.mark.slow
 def test_a_closed_pipe_and_an_interrupt_are_quiet(tmp_path):
-    argv = [sys.executable, "-m", "jaxsched", "show", MILESTONES]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENV}
+    argv = [*PROGRAM, "show", MILESTONES]
+    with subprocess.Popen(argv, **options) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
     fifo = tmp_path / "lr.csv"
     os.mkfifo(fifo)  # opening it waits for a reader
-    with subprocess.Popen([*argv, "--csv", fifo], stdout=subprocess.PIPE, stderr=-1) as process:
+    options["env"] = ENV | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen([*argv, "--csv", fifo], **options) as process:
         process.stdout.readline()
-        time.sleep(1)
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.stderr.read() == b""
     assert process.returncode == 130

@@ -55,7 +55,7 @@ def test_a_curve_that_cannot_be_is_refused(schedule, num_counts, error, message)
         curve(schedule, num_counts)
 
 
-STEP = js.StepLR(0.1, 2)
+STEP, WARMUP = js.StepLR(0.1, 2), js.LinearLR(0.1)
 PLACES = [  # a schedule, where its StepLR has its own counts 0, 1 and 2, and where it ends
     (STEP, [0, 1, 2], np.inf),
     (js.per_epoch(STEP, 10), [0, 10, 20], np.inf),
@@ -64,6 +64,7 @@ PLACES = [  # a schedule, where its StepLR has its own counts 0, 1 and 2, and wh
     (js.SequentialLR([js.LinearLR(0.1), js.per_epoch(STEP, 10)], [4]), [4, 14, 24], np.inf),
     (js.per_epoch(js.SequentialLR([STEP, js.LinearLR(0.1)], [4]), 10), [0, 10, 20], 40),
     (js.per_epoch(js.SequentialLR([js.LinearLR(0.1), STEP], [4]), [3, 5]), [18, 23, 28], np.inf),
+    (js.SequentialLR([js.SequentialLR([STEP, WARMUP], [9]), WARMUP], [4]), [0, 1, 2], 4),
     (js.clamp(js.ChainedScheduler([js.LinearLR(0.1), STEP]), 6), [0, 1, 2], 7),
 ]
 

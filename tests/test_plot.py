@@ -94,6 +94,18 @@ def test_a_long_run_has_few_points_and_loses_no_step(schedule, num_counts, is_ex
         assert drawn.min() <= lrs[part].min() + 0.01 * lrs.max()
 
 
+def test_in_a_long_run_a_spike_and_a_level_between_fast_changes_are_drawn():
+    fast = np.linspace(0.1, 0.2, 20_000) + 0.01 * (np.arange(20_000) % 2)
+    spikes = fast.copy()
+    spikes[[7_003, 13_007]] = 0.5, 0.01
+    lrs = np.concatenate([spikes, np.full(5_000, fast[-7]), fast[::-1]])
+    style, x, y = points(js.RecordedLR(lrs), len(lrs))
+    assert (style, len(x) < 5000) == ("steps-post", True)
+    drawn = dict(zip(x, y, strict=True))
+    assert drawn[7_003] == 0.5 and drawn[13_007] == 0.01
+    assert drawn[20_000] == fast[-7] and drawn[25_000] == lrs[25_000]
+
+
 @pytest.mark.parametrize("schedule", [s for s, *_ in LONG_RUNS[1:3]] + [MILESTONES, COSINE])
 def test_what_is_drawn_is_the_schedule(schedule):
     num_counts = 200 if schedule in (MILESTONES, COSINE) else 10**6
