@@ -26,7 +26,7 @@ from jaxsched._curve import (
 from jaxsched._decay import MultiStepLR
 from jaxsched._epochs import per_epoch
 from jaxsched._habits import describe
-from jaxsched._schedule import member
+from jaxsched._schedule import member, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,7 +119,7 @@ def save(path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None)
     """Writes the picture to a file, whose ending says what it is."""
     figure = _matplotlib("figure").Figure(layout="constrained")
     ax = plot(schedule, num_counts, steps_per_epoch=steps_per_epoch, ax=figure.subplots())
-    ax.set_title(textwrap.fill(repr(schedule), 70), fontsize="small")
+    ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
     figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
 
 
