@@ -332,7 +332,9 @@ def test_no_schedule_of_the_examples_is_found_fault_with(schedule, num_counts):
     assert js.check(schedule, num_counts, steps_per_epoch=22) == []
 
 
-@pytest.mark.parametrize("schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=repr)
+@pytest.mark.parametrize(
+    "schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
+)
 @pytest.mark.parametrize(("num_counts", "steps"), [(1, None), (2, 1), (40, 3), (1000, 2**61)])
 def test_there_is_an_answer_for_each_schedule(schedule, num_counts, steps):
     for finding in js.check(schedule, num_counts, steps_per_epoch=steps):

@@ -131,7 +131,9 @@ def test_a_long_table_is_shortened():
     assert rows[-1] == "0.1 ... 0.00210317            for 524287 <= epoch < 1000000"
 
 
-@pytest.mark.parametrize("schedule", SHORT + LONG + MORE, ids=repr)
+@pytest.mark.parametrize(
+    "schedule", SHORT + LONG + MORE, ids=lambda schedule: type(schedule).__name__
+)
 def test_each_schedule_has_a_table_that_covers_the_run(schedule):
     num_counts = default_counts(schedule)
     lrs = curve(schedule, num_counts)

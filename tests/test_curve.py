@@ -10,7 +10,9 @@ from jaxsched._curve import curve, epoch_length, parts, spans_decades
 from tests.schedules import LONG, MORE, SHORT
 
 
-@pytest.mark.parametrize("schedule", SHORT + LONG + MORE, ids=repr)
+@pytest.mark.parametrize(
+    "schedule", SHORT + LONG + MORE, ids=lambda schedule: type(schedule).__name__
+)
 def test_the_curve_is_the_schedule_at_each_count(schedule):
     np.testing.assert_array_equal(curve(schedule, 40), schedule(np.arange(40)))
 

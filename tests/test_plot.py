@@ -188,7 +188,9 @@ def test_a_dict_is_drawn_together_with_a_legend():
     assert len(ax.lines) == 2 and plot(COSINE, 200).get_legend() is None
 
 
-@pytest.mark.parametrize("schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=repr)
+@pytest.mark.parametrize(
+    "schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
+)
 def test_each_schedule_can_be_drawn(schedule, tmp_path):
     plot(schedule, 40).figure.draw_without_rendering()
 
