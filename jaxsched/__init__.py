@@ -47,12 +47,18 @@ __version__ = "0.1.0"
 _TOOLS = {
     "from_torch": "jaxsched._from_torch",
     "resume_from_torch": "jaxsched._resume",
+    "Finding": "jaxsched._curve",
+    "check": "jaxsched._check",
     "parse": "jaxsched._text",
+    "plot": "jaxsched._plot",
 }
 
 if TYPE_CHECKING:
     from jaxsched._from_torch import from_torch as from_torch
     from jaxsched._resume import resume_from_torch as resume_from_torch
+    from jaxsched._check import check as check
+    from jaxsched._curve import Finding as Finding
+    from jaxsched._plot import plot as plot
     from jaxsched._text import parse as parse
 else:
 

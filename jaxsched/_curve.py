@@ -1,33 +1,85 @@
-"""What the tools share: a schedule's curve on the host, and what they report of it."""
+"""What the tools share: a schedule's curve on the host, where its parts are, what is found."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import integer
+from jaxsched._arguments import integer, is_array
+from jaxsched._compose import ChainedScheduler, SequentialLR, clamp
+from jaxsched._cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
+from jaxsched._custom import LambdaLR, MultiplicativeLR, RecordedLR
+from jaxsched._cycle import CyclicLR, OneCycleLR
+from jaxsched._decay import (
+    ConstantLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
+from jaxsched._epochs import per_epoch, smooth_epochs
 from jaxsched._habits import describe
 from jaxsched._plateau import ReduceLROnPlateau
 from jaxsched._schedule import Schedule, member
+from jaxsched._stack import unstack
 
-_MOST_COUNTS = 10**7
+MOST_COUNTS = 10**7
 
 
 class Finding(NamedTuple):
-    """What `check` finds in a schedule, and `compare` in a difference."""
+    """What `check` finds in a schedule, and `compare` in a difference: three strings.
+
+    ```text
+    code       a short name that stays the same, as "milestone-never-reached"
+    message    what is the case, in one sentence with its numbers
+    advice     what to change
+    ```
+
+    `str(finding)` is all three in one line.
+    """
 
     code: str
-    """A short name that stays the same, as "milestone-never-reached"."""
     message: str
-    """What is the case, in one sentence with its numbers."""
     advice: str
-    """What to change."""
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message} {self.advice}"
+
+
+def size(name: str, value: Any) -> int:
+    """An integer >= 1 that is known: a number of counts, or of updates in an epoch."""
+    if is_array(value):
+        raise TypeError(f"`{name}` must be an integer >= 1, got {describe(value)}")
+    return integer(at_least=1)(name, value)
+
+
+def known(schedule: Any) -> Any:
+    """The schedule or function, with Python's numbers in the place of scalar arrays."""
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise TypeError(
+            f"`schedule` must be a function of a count, got {describe(schedule)}, whose learning "
+            "rates depend on a metric"
+        )
+    if not isinstance(schedule, Schedule):
+        member("schedule", schedule)  # refuses what is no function
+    elif not schedule._is_concrete:
+        one = jax.tree.map(lambda x: np.asarray(x)[None], schedule)
+        try:
+            (schedule,) = unstack(one)
+        except (TypeError, ValueError):
+            pass
+        if not schedule._is_concrete:
+            raise ValueError(
+                "`schedule` must be one schedule, got one that holds arrays, as many that are "
+                "stacked do: take one of jaxsched.unstack(schedule)"
+            )
+    return schedule
 
 
 def curve(schedule: Any, num_counts: Any) -> np.ndarray:
@@ -36,20 +88,140 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
     A function that is no schedule, such as an optax schedule, is called as an optimizer calls it,
     inside `jit`, if JAX can trace it.
     """
-    if isinstance(schedule, ReduceLROnPlateau):
-        raise TypeError(
-            f"`schedule` must be a function of a count, got {describe(schedule)}, whose learning "
-            "rates depend on a metric"
-        )
-    num_counts = integer(at_least=1)("num_counts", num_counts)
-    if num_counts > _MOST_COUNTS:
-        raise ValueError(f"`num_counts` must be at most {_MOST_COUNTS:,}, got {num_counts:,}")
+    schedule, num_counts = known(schedule), size("num_counts", num_counts)
+    if num_counts > MOST_COUNTS:
+        raise ValueError(f"`num_counts` must be at most {MOST_COUNTS:,}, got {num_counts:,}")
     counts = np.arange(num_counts)
-    if not isinstance(schedule, Schedule):
-        fn = member("schedule", schedule)
+    try:
+        if isinstance(schedule, Schedule):
+            return schedule(counts)
         try:
-            lrs = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
+            with jax.numpy_dtype_promotion("standard"):
+                lrs = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
         except jax.errors.JAXTypeError:
-            lrs = fn(counts)
-        return np.asarray(lrs, np.float64)
-    return np.asarray(schedule(counts), np.float64)
+            lrs = member("schedule", schedule)(counts)
+        return np.asarray(lrs, np.float64).reshape(num_counts)
+    except Exception as error:  # of the user's function
+        raise ValueError(
+            f"`schedule` must give one number for each count, got {type(error).__name__}: {error}"
+        ) from error
+
+
+class Part(NamedTuple):
+    """A schedule in a schedule, and where it is."""
+
+    schedule: Schedule
+    at: Callable[[int], int]
+    """The count of the whole at which this part is at its own count."""
+    stop: float
+    """The count of the whole from which this part has no effect."""
+    adapter: per_epoch | smooth_epochs | None
+    """What turns its epochs into updates."""
+
+
+def parts(
+    schedule: Schedule,
+    at: Callable[[int], int] = lambda count: count,
+    stop: float = math.inf,
+    adapter: per_epoch | smooth_epochs | None = None,
+) -> Iterator[Part]:
+    """The schedule, its members, their members, and so on, each with its own clock and unit."""
+    yield Part(schedule, at, stop, adapter)
+    match schedule:
+        case SequentialLR(schedulers=members, milestones=milestones):
+            stops = [*map(at, milestones), math.inf]
+            for inner, start, end in zip(members, (0, *milestones), stops, strict=True):
+                shifted = lambda count, start=start: at(start + count)  # noqa: E731
+                yield from parts(inner, shifted, min(stop, end), adapter)
+        case ChainedScheduler(schedulers=members):
+            for inner in members:
+                yield from parts(inner, at, stop, adapter)
+        case clamp(schedule=inner, last_count=last):
+            yield from parts(inner, at, min(stop, at(last + 1)), adapter)
+        case per_epoch(schedule=inner) | smooth_epochs(schedule=inner):
+            in_updates = lambda epoch: at(_first_update(schedule, epoch))  # noqa: E731
+            yield from parts(inner, in_updates, stop, schedule)
+
+
+def _first_update(adapter: per_epoch | smooth_epochs, epoch: int) -> int:
+    lengths: Any = adapter.steps_per_epoch
+    if not isinstance(lengths, tuple):
+        return epoch * lengths
+    listed = min(epoch, len(lengths) - 1)
+    return adapter._starts[listed] + (epoch - listed) * lengths[-1]
+
+
+def length(schedule: Schedule, down_to: float) -> int:
+    """The counts until a schedule is over: its last change, the end of its first cycle, or the fall
+    to that part of its first value. 0 if there is no such count."""
+    match schedule:
+        case MultiStepLR(milestones=milestones) | SequentialLR(milestones=milestones):
+            return max(milestones, default=0)
+        case StepLR(step_size=step_size, gamma=gamma):
+            return step_size * _decays(gamma, down_to)
+        case ExponentialLR(gamma=gamma):
+            return _decays(gamma, down_to)
+        case ConstantLR() | LinearLR() | PolynomialLR():
+            return schedule.total_iters
+        case CosineAnnealingLR():
+            return schedule.T_max
+        case CosineAnnealingWarmRestarts():
+            return schedule.T_0
+        case SWALR():
+            return schedule.anneal_epochs
+        case CyclicLR():
+            return sum(schedule._sizes)
+        case OneCycleLR():
+            return schedule._total
+        case LambdaLR() | MultiplicativeLR():
+            return schedule.horizon or 0
+        case RecordedLR():
+            return len(schedule.values)
+    return 0
+
+
+def _decays(gamma: float, down_to: float) -> int:
+    if not 0 < gamma < 1:
+        return int(gamma == 0)
+    return math.ceil(math.log(down_to) / math.log(gamma) - 1e-9)
+
+
+def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
+    """The `steps_per_epoch` that it names. If there are any, its counts are updates."""
+    found = set()
+    for part in schedule._parts() if isinstance(schedule, Schedule) else ():
+        if isinstance(part, (per_epoch, smooth_epochs)):
+            found.add(part.steps_per_epoch)
+        elif isinstance(part, OneCycleLR) and part.total_steps is None:
+            found.add(part.steps_per_epoch)
+    return found
+
+
+def epoch_length(schedule: Any, steps_per_epoch: Any) -> int | None:
+    """Updates in an epoch: as given, or the one that the schedule names."""
+    if steps_per_epoch is not None:
+        return size("steps_per_epoch", steps_per_epoch)
+    named = epoch_lengths(schedule)
+    (length,) = named if len(named) == 1 else (None,)
+    return length if isinstance(length, int) else None
+
+
+def runs(lrs: np.ndarray) -> np.ndarray:
+    """The counts at which the learning rate changes, from 0 on."""
+    return np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
+
+
+def drawable(lrs: np.ndarray) -> np.ndarray:
+    """NaN for what is too large for a scale, which matplotlib overflows at, and 0 for the tiny."""
+    return np.where(abs(lrs) < 1e-100, 0.0, np.where(abs(lrs) < 1e100, lrs, np.nan))
+
+
+def spans_decades(drawn: np.ndarray) -> bool:
+    """Whether a log scale shows more: a tenth of the values is a hundredth of the peak or less.
+
+    A warmup, and the end of a line or of a cosine, are shorter than that.
+    """
+    positive = drawn[drawn > 0]
+    if not len(positive):
+        return False
+    return bool(np.quantile(positive, 0.1) <= positive.max() / 100 * (1 + 1e-9))

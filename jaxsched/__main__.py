@@ -1,0 +1,8 @@
+"""`python -m jaxsched`: the command line."""
+
+import sys
+
+from jaxsched._command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

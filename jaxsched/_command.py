@@ -1,0 +1,136 @@
+"""The command line: `jaxsched show`, `check` and `compare`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jaxsched
+from jaxsched._check import check
+from jaxsched._curve import curve, known
+from jaxsched._show import default_counts, sparkline, table, unit
+from jaxsched._text import parse
+
+_EPILOG = """\
+A schedule is written as in Python, and in quotes for the shell: a class, its arguments, schedules
+in schedules. It is read and never evaluated.
+
+examples:
+  jaxsched show "MultiStepLR(0.1, [100, 150])"
+  jaxsched check "per_epoch(MultiStepLR(0.1, [100, 150]), 391)" --counts 78200
+  jaxsched compare lr.csv "per_epoch(MultiStepLR(0.1, [100, 150]), 391)"
+
+exit status: 0; 1 if a check finds something, or what is compared differs; 2 if the command line, a
+schedule or a file is wrong
+"""
+_SHOW = """\
+examples:
+  jaxsched show "StepLR(0.1, step_size=30, gamma=0.5)"
+  jaxsched show "CosineAnnealingLR(0.1, T_max=90)" --counts 90 --plot lr.png
+  jaxsched show "per_epoch(ExponentialLR(0.1, 0.95), 391)" --csv lr.csv
+"""
+_CHECK = """\
+examples:
+  jaxsched check "OneCycleLR(0.1, total_steps=10000)" --counts 9775
+  jaxsched check "MultiStepLR(0.1, [100, 150])" --counts 78200 --steps-per-epoch 391
+"""
+_COMPARE = """\
+examples:
+  jaxsched compare lr.csv "StepLR(0.1, 30)"
+  jaxsched compare lr.csv "MultiStepLR(0.1, [100, 150])" --steps-per-epoch 391
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command line, and returns its exit status: 0, or 1 for a difference or a finding, or 2
+    for what is wrong."""
+    try:
+        args = _parser().parse_args(argv)
+        status = args.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # as in `jaxsched show ... | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 128 + 13
+    except KeyboardInterrupt:
+        return 128 + 2
+    except (TypeError, ValueError, OSError, ImportError) as error:
+        message = str(error).replace("`num_counts`", "`--counts`")
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}"
+        print(f"jaxsched: error: {' '.join(message.split())}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    def add(name: str, run: Any, help: str, epilog: str) -> Any:
+        command = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + ".", epilog=epilog, **raw
+        )
+        command.set_defaults(run=run)
+        return command
+
+    raw: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    about = "torch.optim.lr_scheduler for JAX: looks at a learning-rate schedule."
+    parser = argparse.ArgumentParser("jaxsched", description=about, epilog=_EPILOG, **raw)
+    parser.add_argument("--version", action="version", version=f"jaxsched {jaxsched.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    show = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
+    check = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
+    compare = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
+    compare.add_argument("log", metavar="LOG", help="CSV, JSON lines, or a TensorBoard event file")
+    for command in (show, check, compare):
+        command.add_argument("schedule", metavar="SCHEDULE", help="as it prints, in quotes")
+        command.add_argument(
+            "--steps-per-epoch",
+            metavar="N",
+            type=int,
+            help="optimizer updates in an epoch; then the counts are updates",
+        )
+    length = {"metavar": "N", "type": int}
+    about = "epochs or updates in the run"
+    show.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
+    check.add_argument("--counts", **length, required=True, help=about)
+    show.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
+    show.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
+    return parser
+
+
+def _show(args: argparse.Namespace) -> int:
+    schedule, steps = known(parse(args.schedule)), args.steps_per_epoch
+    num_counts = default_counts(schedule) if args.counts is None else args.counts
+    lrs, word = curve(schedule, num_counts), unit(schedule, steps)
+    encoding = sys.stdout.encoding or "ascii"
+    print(f"{schedule}\n\n{table(schedule, lrs, steps)}\n\n{sparkline(lrs, word, encoding)}")
+    if args.csv is not None:
+        with open(args.csv, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([word, "lr"])
+            writer.writerows(enumerate(lrs.tolist()))
+        print(f"wrote {args.csv}")
+    if args.plot is not None:
+        from jaxsched._plot import save
+
+        save(args.plot, schedule, num_counts, steps)
+        print(f"wrote {args.plot}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    schedule = parse(args.schedule)
+    found = check(schedule, args.counts, steps_per_epoch=args.steps_per_epoch)
+    for finding in found:
+        print(f"{finding.code}: {finding.message}\n    {finding.advice}")
+    print(f"{len(found)} finding{'s' * (len(found) != 1)} in {args.counts:,} counts")
+    return 1 if found else 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    schedule = parse(args.schedule)
+    comparison = jaxsched.compare(schedule, args.log, steps_per_epoch=args.steps_per_epoch)
+    print(comparison)
+    return 0 if comparison.equal else 1

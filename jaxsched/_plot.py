@@ -1,0 +1,158 @@
+"""plot: the learning rates of a run as a picture."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsched._compose import SequentialLR
+from jaxsched._curve import (
+    Part,
+    curve,
+    drawable,
+    epoch_length,
+    epoch_lengths,
+    known,
+    parts,
+    runs,
+    spans_decades,
+)
+from jaxsched._decay import MultiStepLR
+from jaxsched._epochs import per_epoch
+from jaxsched._habits import describe
+from jaxsched._schedule import member, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_RUNS = 4000
+_MOST_MARKS = 100
+
+
+def plot(
+    schedule: Any, num_counts: int, *, steps_per_epoch: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draws the learning rates of a schedule, or of several, at counts 0 to num_counts - 1.
+
+    ```text
+    steps            where the learning rate stands still, as StepLR's; per_epoch
+    lines            where it moves at each count, as a cosine
+    thin vertical    milestones of MultiStepLR and SequentialLR, if they are at most 100
+    upper axis       epochs, if `steps_per_epoch` is given or a schedule says it
+    log scale        if a tenth of the run is at a hundredth of the peak or below
+    ```
+
+    Args:
+        schedule: a schedule, or any callable `count -> value`; or a dict of label to schedule, all
+            drawn together with a legend.
+        num_counts: counts in the run, an integer >= 1. Of a long run the picture has fewer points,
+            and each step that is wide enough to be seen.
+        steps_per_epoch: optimizer updates in an epoch, an integer >= 1. Then the counts are
+            updates. By default it is what `per_epoch` or `smooth_epochs` in the schedule says.
+        ax: matplotlib's axes to draw on. By default they are those of a new `plt.subplots()`, which
+            a notebook shows by itself. Nothing else is shown, and no display is needed:
+            `ax.figure.savefig("lr.png")` writes a file.
+
+    Returns:
+        The axes, to change as you like.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError, ValueError: an argument is not as above, or a function in it fails. A
+            ReduceLROnPlateau has no learning rates without metrics.
+
+    torch has no such function.
+
+    >>> import matplotlib.figure, jaxsched as js
+    >>> schedule = js.per_epoch(js.MultiStepLR(0.1, [100, 150]), 391)
+    >>> ax = js.plot(schedule, 200 * 391, ax=matplotlib.figure.Figure().subplots())
+    >>> ax.get_xlabel(), ax.get_yscale()
+    ('update', 'log')
+    """
+    schedules = schedule if isinstance(schedule, Mapping) else {None: schedule}
+    if not schedules:
+        raise ValueError("`schedule` must be one or more schedules, got an empty dict")
+    schedules = {label: known(value) for label, value in schedules.items()}
+    curves = {label: drawable(curve(value, num_counts)) for label, value in schedules.items()}
+    steps = [epoch_length(value, steps_per_epoch) for value in schedules.values()]
+    axes: Any = ax
+    if ax is None:
+        axes = _matplotlib("pyplot").subplots(layout="constrained")[1]
+    elif not hasattr(ax, "secondary_xaxis"):
+        raise TypeError(f"`ax` must be axes of matplotlib, got {describe(ax)}")
+
+    marks: set[int] = set()
+    for label, lrs in curves.items():
+        parted = [*parts(member("schedule", schedules[label]))]
+        marks |= {
+            part.at(milestone)
+            for part in parted
+            if isinstance(part.schedule, (MultiStepLR, SequentialLR))
+            for milestone in part.schedule.milestones
+            if part.at(milestone) < min(part.stop, len(lrs))
+        }
+        stands = not any(map(_moves, parted))
+        style = "steps-post" if stands else "default"
+        axes.plot(*_vertices(lrs, stands), drawstyle=style, label=label)
+    if len(marks) <= _MOST_MARKS:
+        across = axes.get_xaxis_transform()
+        axes.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
+    is_in_updates = steps_per_epoch is not None or any(map(epoch_lengths, schedules.values()))
+    axes.set(xlabel="update" if is_in_updates else "count", ylabel="learning rate")
+    if any(map(spans_decades, curves.values())):
+        axes.set_yscale("log")
+    if (length := steps[0]) is not None and len({*steps}) == 1:
+        convert: Any = (lambda update: update / length, lambda epoch: epoch * length)
+        axes.secondary_xaxis("top", functions=convert).set_xlabel("epoch")
+    if isinstance(schedule, Mapping):
+        axes.legend()
+    return axes
+
+
+def save(path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None) -> None:
+    """Writes the picture to a file, whose ending says what it is."""
+    figure = _matplotlib("figure").Figure(layout="constrained")
+    ax = plot(schedule, num_counts, steps_per_epoch=steps_per_epoch, ax=figure.subplots())
+    ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
+    figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
+
+
+def _matplotlib(name: str) -> Any:
+    try:
+        return importlib.import_module(f"matplotlib.{name}")
+    except ImportError as error:
+        message = "plot needs matplotlib: pip install 'jaxsched[plot]'"
+        raise ImportError(message, name="matplotlib") from error
+
+
+def _moves(part: Part) -> bool:
+    """Whether it moves at each count: a cosine does, and does not inside of per_epoch."""
+    is_leaf = len([*part.schedule._parts()]) == 1
+    return is_leaf and part.schedule._is_smooth and not isinstance(part.adapter, per_epoch)
+
+
+def _vertices(lrs: np.ndarray, stands: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a line: where each piece starts and, if it stands still, also where it ends."""
+    starts = runs(lrs)
+    ends = np.append(starts[1:], len(lrs))
+    if len(starts) > _MOST_RUNS:
+        # The wide pieces, what follows on them, and of all others the lowest and the highest.
+        wide = np.flatnonzero(ends - starts > len(lrs) / _MOST_RUNS)
+        edges = np.linspace(0, len(starts), _MOST_RUNS // 4).astype(int)
+        places = [
+            (a, a + np.argmin(lrs[starts[a:b]]), a + np.argmax(lrs[starts[a:b]]), b - 1)
+            for a, b in itertools.pairwise(edges.tolist())
+        ]
+        kept = np.unique(np.concatenate([wide, wide + 1, np.ravel(places)]))
+        kept = kept[kept < len(starts)]
+        starts, ends = starts[kept], ends[kept]
+    if stands:
+        return np.append(starts, len(lrs)), np.append(lrs[starts], lrs[-1])
+    ends = np.where(ends - starts > 1, ends, starts)
+    return np.stack([starts, ends], 1).ravel(), np.repeat(lrs[starts], 2)

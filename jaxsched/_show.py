@@ -1,0 +1,139 @@
+"""show: a schedule as text, the value table of a docstring and a sparkline."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from jaxsched._curve import (
+    drawable,
+    epoch_length,
+    epoch_lengths,
+    length,
+    parts,
+    runs,
+    spans_decades,
+)
+from jaxsched._decay import StepLR
+from jaxsched._epochs import smooth_epochs
+from jaxsched._schedule import Schedule
+
+_BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
+_MOST_ROWS = 12
+
+
+def unit(schedule: Any, steps_per_epoch: int | None) -> str:
+    """Of the counts: epochs, as torch's docstrings say, if nothing says that they are updates."""
+    is_in_updates = steps_per_epoch is not None or epoch_lengths(schedule)
+    return "update" if is_in_updates else "epoch"
+
+
+def default_counts(schedule: Schedule) -> int:
+    """A bit past the last change, or one period, or until little is left; else 100."""
+    counts = 0
+    for part in parts(schedule):
+        inner: Any = part.schedule
+        if n := length(inner, 0.01):
+            after = part.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
+            if isinstance(part.adapter, smooth_epochs):
+                after = part.at(n) + 1
+            counts = max(counts, int(min(after, part.stop)))
+    counts = counts or 100
+    return min(counts + counts // 20 + 1 if _holds(schedule, counts) else counts, 10**6)
+
+
+def _holds(schedule: Schedule, num_counts: int) -> bool:
+    """Whether the last value of that many counts stays."""
+    course = schedule._course(np.float64)
+    return course is not None and not course[1] and course[0][-1] < num_counts
+
+
+def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> str:
+    """Which learning rate is used when: a row for each piece, as in a docstring of torch.
+
+    ```text
+    0.1           for   0 <= epoch < 100
+    0.01          for 100 <= epoch < 150
+    0.01 ... 0    for 150 <= epoch < 250
+    0             for 250 <= epoch
+    ```
+    """
+    word = unit(schedule, steps_per_epoch)
+    course = schedule._course(np.float64)
+    period = course[1] if course and course[1] <= len(lrs) else 0
+    lrs = lrs[: period or len(lrs)]
+    steps = epoch_length(schedule, steps_per_epoch) if word == "update" else None
+    starts = np.append(runs(lrs), len(lrs))
+    rows = _rows(starts, lrs, are_steps=False)
+    if len(rows) > _MOST_ROWS:
+        rows = _rows(starts, lrs, are_steps=True)
+    left_out = len(rows) - _MOST_ROWS
+    if left_out > 0:
+        rows = [*rows[: _MOST_ROWS - 2], *rows[-2:]]
+
+    columns = []
+    for first, last in rows:
+        start, stop = int(starts[first]), int(starts[last])
+        end = None if stop == len(lrs) and last - first == 1 and _holds(schedule, stop) else stop
+        values = [f"{lr:.6g}" for lr in lrs[starts[[*range(first, last)[:4], last - 1]]]]
+        text = ", ".join(values[:-1]) if last - first < 5 else f"{values[0]} ... {values[-1]}"
+        each = (stop - start) // (last - first)
+        note = f"    each for {each} {word}s" if 1 < each < stop - start else ""
+        columns.append((text, *_range(start, word, end), *_range(start, "epoch", end, steps), note))
+    a, b, c, d, e = (max(map(len, column)) for column in [*zip(*columns, strict=True)][:5])
+    lines = [
+        f"{text:<{a}}    for {start:>{b}}{end:<{c}}"
+        + (f"    {f'({first:>{d}}{last})':<{d + e + 2}}" if steps else "")
+        + note
+        for text, start, end, first, last, note in columns
+    ]
+    if left_out > 0:
+        lines.insert(-2, f"... {left_out:,} rows more")
+    if period:
+        lines.append(f"and again every {period} {word}s" if period > 1 else "and so on")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _range(start: int, word: str, end: int | None, steps: int | None = 1) -> tuple[str, str]:
+    first, last = (
+        "" if n is None or not steps else f"{n / steps:.6g}" if n % steps else f"{n // steps}"
+        for n in (start, end)
+    )
+    return first, f" <= {word}" + (f" < {last}" if last else "")
+
+
+def _rows(starts: np.ndarray, lrs: np.ndarray, are_steps: bool) -> list[tuple[int, int]]:
+    """Pieces that stand still, or move in one direction, as the first run and the one after the
+    last. Runs of one count move; with `are_steps` others of one length do, too."""
+    widths, rises = np.diff(starts), np.diff(lrs[starts[:-1]]) > 0
+    joins = (widths[1:] == widths[:-1]) & (are_steps | (widths[1:] == 1))
+    turns = np.flatnonzero(~joins[1:] | ~joins[:-1] | (rises[1:] != rises[:-1])) + 1
+    firsts = [0, 1] if len(joins) and not joins[0] else [0]
+    for turn in turns.tolist():
+        # A jump back is two turns. What follows on it is one piece.
+        if not joins[turn] or turn > firsts[-1]:
+            firsts.append(turn + 1)
+    return [*itertools.pairwise([*firsts, len(widths)])]
+
+
+def sparkline(lrs: np.ndarray, word: str, encoding: str) -> str:
+    """The curve in one line of at most 60 characters, and what it is."""
+    drawn = drawable(lrs)
+    is_log = spans_decades(drawn)
+    edges = np.linspace(0, len(drawn), min(len(drawn), 60) + 1).astype(int)
+    heights = np.array([drawn[a:b].mean() for a, b in itertools.pairwise(edges)])
+    low, high = 0.0, np.nanmax(heights, initial=0)
+    if is_log:
+        low, high = np.log(heights[heights > 0].min()), np.log(high)
+        heights = np.log(np.maximum(heights, np.exp(low)))
+    levels = np.nan_to_num((heights - low) / ((high - low) or 1), nan=1).clip(0, 1)
+    try:
+        characters = _BLOCKS.encode(encoding).decode(encoding)
+    except (UnicodeError, LookupError):
+        characters = _ASCII
+    line = "".join(characters[round(7 * level)] for level in levels.tolist())
+    scale = " on a log scale" if is_log else ""
+    values = f"lr {np.nanmin(lrs):.6g} to {np.nanmax(lrs):.6g}{scale}"
+    return f"{line}    {values}, {word}s 0 to {len(lrs) - 1}"
