@@ -54,11 +54,11 @@ _TOOLS = {
 }
 
 if TYPE_CHECKING:
-    from jaxsched._from_torch import from_torch as from_torch
-    from jaxsched._resume import resume_from_torch as resume_from_torch
     from jaxsched._check import check as check
     from jaxsched._curve import Finding as Finding
+    from jaxsched._from_torch import from_torch as from_torch
     from jaxsched._plot import plot as plot
+    from jaxsched._resume import resume_from_torch as resume_from_torch
     from jaxsched._text import parse as parse
 else:
 
