@@ -466,6 +466,7 @@ def test_compositions_that_torch_runs_as_jaxsched():
     chain = s.ChainedScheduler([s.LinearLR(o), s.CosineAnnealingLR(o, 6)])
     expected = js.ChainedScheduler([linear, js.CosineAnnealingLR(0.1, 6)])
     assert js.from_torch(chain, counts=7) == expected
+    assert isinstance(js.from_torch(chain, counts=8), js.RecordedLR)
     o = optimizer()
     alone = s.ChainedScheduler([s.SequentialLR(o, [s.LinearLR(o), s.StepLR(o, 3)], [5])])
     assert js.from_torch(alone) == js.SequentialLR([linear, step], [5])
@@ -478,10 +479,10 @@ def test_a_lambda_is_traced_or_tabulated():
     assert js.from_torch(traced, counts=20).horizon is None
     integers = s.LambdaLR(optimizer(), lambda count: jnp.array([1.0, 0.5, 0.25])[count])
     assert js.from_torch(integers).horizon is None
-    branch = s.LambdaLR(optimizer(), lambda count: 1.0 if count < 3 else 0.5)
+    branch = s.LambdaLR(optimizer(), lambda count: 1.0 if count < 3 else 3 / count)
     with pytest.raises(ValueError, match="this LambdaLR: JAX cannot trace its lr_lambda"):
         js.from_torch(branch)
-    expected = [0.1, 0.1, 0.1, 0.05, 0.05, 0.05]
+    expected = [0.1, 0.1, 0.1, 0.1, 0.075, 0.06]
     branch.optimizer.step()
     for _ in range(8):  # longer than the table
         got = js.from_torch(branch, counts=6)
