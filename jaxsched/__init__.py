@@ -45,10 +45,15 @@ __version__ = "0.1.0"
 
 # The tools of the porting desk, each imported when it is first used.
 _TOOLS = {
+    "Comparison": "jaxsched._compare",
+    "Finding": "jaxsched._curve",
+    "compare": "jaxsched._compare",
     "parse": "jaxsched._text",
 }
 
 if TYPE_CHECKING:
+    from jaxsched._compare import Comparison as Comparison, compare as compare
+    from jaxsched._curve import Finding as Finding
     from jaxsched._text import parse as parse
 else:
 
