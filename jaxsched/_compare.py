@@ -14,8 +14,9 @@ import numpy as np
 from jaxsched._arguments import has_arrays
 from jaxsched._curve import Finding, curve
 from jaxsched._custom import RecordedLR
-from jaxsched._diagnose import Log, Reading, changed, diagnose, is_adapter
+from jaxsched._diagnose import Log, Reading, diagnose
 from jaxsched._epochs import per_epoch
+from jaxsched._mistakes import MISTAKES, changed, is_adapter
 from jaxsched._ops import NUMPY, PYTHON
 from jaxsched._plateau import ReduceLROnPlateau
 from jaxsched._record import Record, read
@@ -175,13 +176,13 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
             schedule = per_epoch(schedule, steps_per_epoch)
         shown = None
     logs = {
-        note: Log(counts, record.lrs, record.slack, known, replay)
+        note: Log(counts, record.lrs, record.slack, schedule, known, replay)
         for note, counts in numberings.items()
     }
     reading = Reading(schedule)
     wrong = {note: np.flatnonzero(~log.agrees(reading)) for note, log in logs.items()}
     note = min(wrong, key=lambda note: -wrong[note][0] if len(wrong[note]) else -math.inf)
-    explained, diagnoses = diagnose(reading, logs) if len(wrong[note]) else (note, ())
+    explained, diagnoses = diagnose(reading, logs, MISTAKES) if len(wrong[note]) else (note, ())
     note = explained or note
     notes = [note] if note else []
     if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():

@@ -32,7 +32,7 @@ class Record(NamedTuple):
     """The rows of a log that have a learning rate. Their labels never fall."""
 
     lrs: np.ndarray
-    slack: np.ndarray | float
+    slack: np.ndarray
     """How far a learning rate may be off because it is printed with few digits."""
     digits: str
     """How many digits these are, for people; "" if they are enough."""
@@ -226,7 +226,7 @@ def _record(
     slack, digits = _precision(texts, values)
     return Record(
         values[kept],
-        slack if isinstance(slack, float) else slack[kept],
+        slack[kept],
         digits,
         labels[kept] if label else None,
         bool(label) and not step,
@@ -270,7 +270,7 @@ def _whole(cell: Any, where: str, row: int, name: Any) -> int:
     return int(number)
 
 
-def _precision(texts: list[str], lrs: np.ndarray) -> tuple[np.ndarray | float, str]:
+def _precision(texts: list[str], lrs: np.ndarray) -> tuple[np.ndarray, str]:
     """Half a unit of the last digit in each row, and how many digits there are."""
     digits, decimals = {}, {}
     for text in dict.fromkeys(texts):
@@ -279,14 +279,14 @@ def _precision(texts: list[str], lrs: np.ndarray) -> tuple[np.ndarray | float, s
         digits[text] = len((whole + fraction).lstrip("+-0_"))
         decimals[text] = len(fraction) - int(exponent if exponent and digits[text] else 0)
         if digits[text] > _ENOUGH_DIGITS:
-            return 0.0, ""
+            return np.zeros(len(lrs)), ""
     most_digits, most_decimals = max(digits.values()), max(decimals.values())
     if most_digits < 3:  # 0.1 is a number, and no rounded one
-        return 0.0, ""
+        return np.zeros(len(lrs)), ""
     # As "%.4f" and round(lr, 4) print, or as "%.4g": what more rows look like.
     like_f = sum(decimals[text] == most_decimals for text in texts)
     if like_f >= sum(digits[text] == most_digits for text in texts):
-        return 0.5 * 10.0**-most_decimals, f"{most_decimals} decimals"
+        return np.full(len(lrs), 0.5 * 10.0**-most_decimals), f"{most_decimals} decimals"
     with np.errstate(divide="ignore"):
         places = np.floor(np.log10(np.abs(lrs))) + 1 - most_digits
     return 0.5 * 10.0**places, f"{most_digits} digits"
