@@ -22,56 +22,65 @@ from jaxsched._plateau import ReduceLROnPlateau
 from jaxsched._record import Record, read
 from jaxsched._schedule import Schedule, member
 
+_FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
 _MOST_KNOWN = 10**6
+_COUNT_MAX = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. It is true if the log is equal to the schedule; `str()` explains it.
+    """What `compare` says of a log. It is true if they are equal, and `str()` of it is for people.
 
-    The class is not meant to be instantiated by users.
+    ```text
+    equal          whether every row has the schedule's learning rate
+    count          the count of the first row that differs, or None
+    expected       the schedule's learning rate there, or None
+    found          the log's learning rate there, or None
+    diagnoses      the findings that together explain every row; none if nothing does
+    num_rows       how many rows were compared
+    num_different  how many of them differ
+    epoch          the epoch of `count`, if `steps_per_epoch` is given
+    notes          sentences on how the log was read, where there was a choice
+    ```
+
+    >>> import jaxsched as js
+    >>> comparison = js.compare(js.StepLR(0.1, 2), [0.1, 0.1, 0.1, 0.01, 0.01])
+    >>> comparison.equal, comparison.count, comparison.found
+    (False, 2, 0.1)
+    >>> [finding.code for finding in comparison.diagnoses]
+    ['off-by-one']
     """
 
     equal: bool
-    """Whether every row has the schedule's learning rate."""
-    count: int | None
-    """The count of the first row that differs, in the unit of the log's rows; or None."""
-    expected: float | None
-    """The schedule's learning rate there."""
-    found: float | None
-    """The log's learning rate there."""
-    diagnoses: tuple[Finding, ...]
-    """What together explains every row, in the order of the explanation; empty if nothing does."""
-    num_rows: int
-    num_different: int
-    epoch: int | None
-    """The epoch of `count`, if `steps_per_epoch` is known and the schedule is read in updates."""
-    notes: tuple[str, ...]
-    """How the log was read, where there was a choice."""
+    count: int | None = None
+    expected: float | None = None
+    found: float | None = None
+    diagnoses: tuple[Finding, ...] = ()
+    num_rows: int = 0
+    num_different: int = 0
+    epoch: int | None = None
+    notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return self.equal
 
     def __str__(self) -> str:
         notes = "".join(f" {note}" for note in self.notes)
-        rows = f"{self.num_rows} row" + "s" * (self.num_rows != 1)
-        if self.equal:
-            return f"Equal: {rows}.{notes}"
-        assert self.expected is not None and self.found is not None
+        if self.equal or self.expected is None or self.found is None:
+            return f"Equal in all {self.num_rows} rows.{notes}"
         expected, found = f"{self.expected:.9g}", f"{self.found:.9g}"
         if expected == found:
             expected, found = repr(self.expected), repr(self.found)
-        size = abs(self.found - self.expected)
-        relative = f"{size / abs(self.expected):.2g}" if self.expected else "inf"
+        relative = f"{abs(self.found / self.expected - 1):.2g}" if self.expected else "infinite"
         epoch = "" if self.epoch is None else f" (epoch {self.epoch})"
         lines = [
-            f"Different from count {self.count}{epoch} on: expected {expected}, found {found}, "
-            f"relative difference {relative}.",
-            f"{self.num_different} of {rows} differ.{notes}",
+            f"Different at count {self.count}{epoch}: expected {expected}, found {found}, relative "
+            f"difference {relative}.",
+            f"{self.num_different} of {self.num_rows} rows differ.{notes}",
             *map(str, self.diagnoses),
         ]
         if not self.diagnoses:
-            lines.append("No explanation: nothing that compare tries gives all rows.")
+            lines.append("Nothing that compare tries explains all rows.")
         return "\n".join(lines)
 
 
@@ -79,70 +88,79 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
     """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
 
     ```text
-    Different from count 39100 (epoch 100) on: expected 0.01, found 0.1, relative difference 9.
+    Different at count 39100 (epoch 100): expected 0.01, found 0.1, relative difference 9.
     2 of 78200 rows differ.
     off-by-one: The log is one count late: each row has the learning rate of the count before. ...
     ```
 
-    A row is equal if its learning rate is the schedule's to the precision of float32 (2**-23 of it)
-    or to the digits with which the log is printed, if it shows three or more; what is below 1e-15
-    of the largest learning rate counts as 0. So a log in double and one in float32 are both equal.
+    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or to
+    the digits that the log prints, if it prints three or more. Less than 1e-15 of the largest
+    learning rate in the log counts as 0.
+
+    `recorded` is one of
+
+    ```text
+    numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
+    columns     a mapping, a DataFrame, or a list of rows that are mappings
+    a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
+                of Hugging Face's trainer_state.json; of a TensorBoard event file or its folder,
+                if the package tensorboard is installed
+    ```
+
+    with these columns, in upper or lower case:
+
+    ```text
+    lr      or learning_rate, last_lr; also lr-SGD, train/lr, lr/group0 and the like, if it is one
+    step    or global_step, update, iteration, iter, count: the count of the row
+    epoch   if there is no step
+    metric  for a ReduceLROnPlateau: val_loss, eval_loss, valid_loss, test_loss, metric or loss
+    ```
+
+    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Rows
+    numbered 1, 2, 3 ... are the counts 0, 1, 2 ... or, if that fits better, 1, 2, 3 ... If the
+    numbers go back, as in the log of a run that was resumed, the rows that the run wrote again are
+    left out.
+
+    A difference is explained by one of these mistakes, or by two:
+
+    ```text
+    read-after-step       one count (or epoch) early, as get_last_lr() after scheduler.step()
+    off-by-one            one count (or epoch) late
+    another-base-lr       and -max-lr, -eta-min, -swa-lr, -gamma, -factor: which
+    smooth, stands-still  moves where the schedule stands still; and the other way round
+    optax-late            one count late at some boundaries, as optax's staircase under jit
+    plateau-early         one bad epoch early, as optax's plateau
+    no-warmup             the warmup is missing
+    another-warmup        the warmup is longer or shorter: how much
+    added-warmup          a warmup that the schedule does not have: how long
+    epochs-for-updates    each update counts as an epoch, or the log has a row for each epoch
+    updates-for-epochs    each count lasts as long as an epoch
+    steps-per-epoch       epochs of another length: which
+    restart               goes on from count 0 or from another count: where
+    float32-arithmetic    differs only by what float32 arithmetic loses; may come with the others
+    ```
+
+    Each explanation gives every row of the log. If none does, there is none.
 
     Args:
-        schedule: a schedule, any callable `count -> value`, or a ReduceLROnPlateau.
-        recorded: the learning rates that a run used, one row for each count, in one of these forms:
-
-            numbers: a sequence or an array. Rows may be lists of one number, as torch's
-            `get_last_lr()` returns them.
-
-            columns: a mapping or a DataFrame. `lr` has the learning rates (or `learning_rate`,
-            `last_lr`, `train/lr`, `lr-SGD`, `lr/group0` and the like). `step` (or `global_step`,
-            `update`, `iteration`, `count`) has the count of each row, or else `epoch`.
-
-            the path of a file: CSV, with commas, semicolons or tabs, with a header of such names;
-            JSON lines, or a list in JSON, with such keys; Hugging Face's `trainer_state.json`; a
-            TensorBoard event file or its folder (with the package tensorboard).
-
-            Rows without a learning rate are passed over.
-        steps_per_epoch: optimizer updates in an epoch, as `per_epoch` takes them. With it the rows
-            are updates, or epochs if the only column is `epoch`. A schedule that holds no adapter
-            is taken to be in epochs. Without it rows and schedule have one unit.
-
-    Without `step` and `epoch` row i is count i. Rows that are numbered 1, 2, 3 ... are the counts
-    0, 1, 2 ... or, if only that is equal, the counts 1, 2, 3 ... If the numbers go back, as in the
-    log of a resumed run, the later rows count.
-
-    A ReduceLROnPlateau hears the metric of the log: `val_loss` (or `eval_loss`, `metric`, `loss` and
-    the like), in the row or in a row after it; with `steps_per_epoch` the last one of each epoch.
+        schedule: a schedule, or any callable `count -> value`, or a ReduceLROnPlateau. The plateau
+            is told the metric that stands in a row, or in rows without a learning rate after it;
+            with `steps_per_epoch` the last metric of each epoch.
+        recorded: the learning rates that a run used.
+        steps_per_epoch: optimizer updates in an epoch, as `per_epoch` takes it. Then rows are
+            updates, or epochs if they have an epoch and no step, and a schedule without `per_epoch`
+            and `smooth_epochs` in it is in epochs. None (the default): rows and schedule have one
+            unit.
 
     Returns:
         A `Comparison`: `equal`; `count`, `expected` and `found` of the first difference, or None;
-        and `diagnoses`, each with a `code`, a `message` and an `advice`. The diagnoses, one or two,
-        together explain all rows of the log. If nothing explains them, there are none. `str()` of
-        it is for people.
-
-        ```text
-        read-after-step       one count (or epoch) early, as get_last_lr() after step()
-        off-by-one            one count (or epoch) late
-        another-base-lr       and another-max-lr, -eta-min, -swa-lr: which
-        another-gamma         and another-factor: which
-        epochs-for-updates    each update counts as an epoch
-        updates-for-epochs    each count lasts an epoch too many
-        steps-per-epoch       epochs of another length: which
-        no-warmup             the warmup is missing
-        another-warmup        it is longer or shorter: how long
-        added-warmup          the schedule has none: how long
-        smooth                moves where the schedule stands still
-        stands-still          and the other way round
-        restart               goes on from count 0, or another count: where
-        optax-late            optax's staircase under jit, one count late at some boundaries
-        plateau-early         optax's plateau, one bad epoch early
-        float32-arithmetic    differs only in the last digits of float32
-        ```
+        and `diagnoses`, the findings of the explanation, each with `code`, `message` and `advice`.
 
     Raises:
-        TypeError, ValueError, OSError: `recorded` is none of these, has no learning rate, or
-            several; or a row has no number, or one that is not finite; or there is no such file.
+        TypeError, ValueError: `recorded` is none of these, or has no learning rate, or more than
+            one; or a row holds what is not a finite number.
+        OSError: the file cannot be opened.
+        ImportError: it is of TensorBoard, and tensorboard is not installed.
 
     torch has no such function.
 
@@ -151,61 +169,62 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
     >>> js.compare(schedule, [0.1, 0.1, 0.01, 0.01, 0.001]).equal
     True
     >>> print(js.compare(schedule, [0.1, 0.1, 0.05, 0.05, 0.025]))
-    Different from count 2 on: expected 0.01, found 0.05, relative difference 4.
+    Different at count 2: expected 0.01, found 0.05, relative difference 4.
     3 of 5 rows differ.
-    another-gamma: The log has gamma=0.5, not 0.1. Give both runs one gamma.
+    another-gamma: The log has gamma=0.5, not 0.1. Use gamma=0.5 here, or gamma=0.1 in that run.
     """
+    clock = None
+    if steps_per_epoch is not None:
+        clock = per_epoch(lambda epoch: 1.0, steps_per_epoch)
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         member("schedule", schedule)
-    clock = None if steps_per_epoch is None else per_epoch(lambda epoch: 1.0, steps_per_epoch)
     record = read(recorded, is_plateau)
-    numberings, known, replay = _numberings(record, clock), 2**63 - 1, None
+    numberings = _numberings(record, clock)
+    shown, known, replay = numberings, _COUNT_MAX, _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
                 "`recorded` must have a column `val_loss`, `metric` or the like, which a "
                 "ReduceLROnPlateau hears"
             )
-        note, shown = next(iter(numberings.items()))
-        numberings = {note: np.arange(len(shown))}
-        replay = functools.partial(_replay, metrics=_told(record.metrics, shown, clock))
+        note, counts = next(iter(numberings.items()))
+        numberings = {note: np.arange(len(counts))}
+        replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
     else:
-        schedule, known = _on_host(schedule, int(max(c[-1] for c in numberings.values())) + 2)
+        last = max(int(counts[-1]) for counts in numberings.values())
+        schedule, known = _on_host(schedule, last + 2)
         if clock is not None and not any(map(is_adapter, schedule._parts())):
-            schedule = per_epoch(schedule, steps_per_epoch)
-        shown = None
+            schedule = per_epoch(schedule, clock.steps_per_epoch)
     logs = {
         note: Log(counts, record.lrs, record.slack, schedule, known, replay)
         for note, counts in numberings.items()
     }
-    reading = Reading(schedule)
-    wrong = {note: np.flatnonzero(~log.agrees(reading)) for note, log in logs.items()}
-    note = min(wrong, key=lambda note: -wrong[note][0] if len(wrong[note]) else -math.inf)
-    explained, diagnoses = diagnose(reading, logs, MISTAKES) if len(wrong[note]) else (note, ())
-    note = explained or note
-    notes = [note] if note else []
+    wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
+    note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
+    explained, diagnoses = note, ()
+    if len(wrong[note]):
+        explained, diagnoses = diagnose(Reading(schedule), logs, MISTAKES)
+    note = note if explained is None else explained
+    notes = [note] * bool(note)
     if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
         notes.append(f"They are compared to the {record.digits} that the log prints.")
     if record.repeated:
-        notes.append(f"{record.repeated} rows are left out, which later ones write again.")
-    rows, count, epoch, expected, found = wrong[note], None, None, None, None
-    if len(rows):
-        row = int(rows[0])
-        count = int((numberings[note] if shown is None else shown)[row])
-        epoch = None if clock is None else int(clock._epoch(count, PYTHON)[0])
-        expected = float(logs[note].expected(reading, numberings[note][[row]])[0])
-        found = float(record.lrs[row])
-    return Comparison(
-        not len(rows),
-        count,
-        expected,
-        found,
-        diagnoses,
-        len(record.lrs),
-        len(rows),
-        epoch,
-        tuple(notes),
+        notes.append(f"{record.repeated} more are left out, because the run wrote them again.")
+    rows = wrong[note]
+    comparison = Comparison(not len(rows), num_rows=len(record.lrs), notes=tuple(notes))
+    if comparison.equal:
+        return comparison
+    row = int(rows[0])
+    count = int(shown[note][row])
+    return dataclasses.replace(
+        comparison,
+        count=count,
+        epoch=None if clock is None else int(clock._epoch(count, PYTHON)[0]),
+        expected=float(logs[note].expected(Reading(schedule), logs[note].counts[[row]])[0]),
+        found=float(record.lrs[row]),
+        diagnoses=diagnoses,
+        num_different=len(rows),
     )
 
 
@@ -257,6 +276,10 @@ def _told(metrics: list[Any], counts: np.ndarray, clock: per_epoch | None) -> li
     return told
 
 
+def _no_replay(plateau: ReduceLROnPlateau, early: bool) -> RecordedLR:
+    raise AssertionError("only a plateau is replayed")
+
+
 def _replay(plateau: ReduceLROnPlateau, early: bool, metrics: list[Any]) -> RecordedLR:
     """The learning rates in each row and after the last one, in double precision.
 
@@ -298,12 +321,13 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
     def in_table(part: Any) -> Any:
         if not part._is_traced:
             return part
-        try:
-            with jax.enable_x64(True):
-                lrs = jax.jit(part)(jnp.arange(num_counts))
-        except (TypeError, jax.errors.JAXTypeError):  # JAX cannot trace it
-            lrs = part(np.arange(num_counts))
-        return RecordedLR(np.asarray(lrs))
+        if num_counts > _FEW_COUNTS:
+            try:
+                with jax.enable_x64(True):
+                    return RecordedLR(np.asarray(jax.jit(part)(jnp.arange(num_counts))))
+            except (TypeError, jax.errors.JAXTypeError):  # JAX cannot trace it
+                pass
+        return RecordedLR(part(np.arange(num_counts)))
 
     schedule = changed(schedule, in_numbers)
     if num_counts <= _MOST_KNOWN and any(part._is_traced for part in schedule._parts()):
@@ -311,4 +335,4 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
             return changed(schedule, in_table), num_counts
         except ValueError:  # smooth_epochs takes no table, and a table no negative number
             pass
-    return schedule, 2**63 - 1
+    return schedule, _COUNT_MAX

@@ -79,6 +79,12 @@ class Log:
         return bool(self.agrees(reading, self.probes).all() and self.agrees(reading).all())
 
     @functools.cached_property
+    def curve(self) -> np.ndarray:
+        """The schedule at many counts more than the log has."""
+        num_counts = min(4096 * (int(self.counts[-1]) + 1), self.known, 10**6)
+        return np.asarray(self.schedule(np.arange(num_counts)))
+
+    @functools.cached_property
     def peak(self) -> float:
         return float(np.abs(self.lrs).max())
 

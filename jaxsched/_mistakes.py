@@ -172,6 +172,8 @@ def _near(value: float, tolerance: float) -> list[float]:
     """The number with the fewest digits within the tolerance, and the number itself."""
     if not 0 <= value < math.inf:
         return []
+    if not value or not tolerance < 0.1:
+        return [value]
     shorter = (float(f"{value:.{digits}g}") for digits in range(1, 18))
     return [next(x for x in shorter if abs(x - value) <= tolerance * value), value]
 
@@ -184,7 +186,8 @@ def _fitted(
     reading: Reading, name: str, old: float, estimates: Iterable[tuple[Any, Any]]
 ) -> Iterator[Proposal]:
     for new in dict.fromkeys(x for pair in estimates for x in _near(*map(float, pair))):
-        if new != old and (variant := _with(reading, _setting(name, old, new))):
+        # float32 arithmetic makes the smaller differences.
+        if abs(new - old) > 1e-6 * old and (variant := _with(reading, _setting(name, old, new))):
             code = f"another-{name.replace('_', '-')}"
             yield _proposal(variant, 1, "another-value", code, name=name, new=new, old=old)
 
@@ -296,10 +299,9 @@ def _other_unit(reading: Reading, log: Log) -> Iterator[Proposal]:
 
 def _faster(reading: Reading, log: Log) -> Iterator[Proposal]:
     """The log has a row for each epoch, or the run took epochs for updates."""
-    last = int(log.counts[-1])
-    if reading.schedule is not log.schedule or not 0 < last < _MOST_EPOCHS:
+    if reading.schedule is not log.schedule or log.counts[-1] > _MOST_EPOCHS:
         return
-    curve = log.schedule(np.arange(min(last * _MOST_EPOCHS, log.known, _MOST_COUNTS)))
+    curve = log.curve
     times = _times(reading, log, np.flatnonzero(np.diff(curve)) + 1, slower=False)
     # Of a smooth schedule: where it has the value of a row in the middle.
     row = len(log.lrs) // 2
@@ -484,7 +486,7 @@ def _added_warmup(reading: Reading, log: Log) -> Iterator[Proposal]:
             news |= {near - 1, near, near + 1}
     for new in sorted(new for new in news if 0 < new <= log.counts[-1]):
         warmup = LinearLR(peak, start / peak, total_iters=new)
-        both = [SequentialLR([warmup, reading.schedule], [new])]
+        both: list[Schedule] = [SequentialLR([warmup, reading.schedule], [new])]
         if all(part._is_factor for part in parts(reading.schedule)):
             both.append(ChainedScheduler([warmup, reading.schedule]))
         for schedule in both:
