@@ -36,6 +36,8 @@ class Proposal(NamedTuple):
     finding: Finding
     cost: int
     """How many different values a log has to have, so that this is no guess."""
+    is_last: bool = False
+    """Whether what is said of a further mistake would not fit the schedule that was given."""
 
 
 Mistake = Callable[[Reading, "Log"], Iterator[Proposal]]
@@ -116,14 +118,21 @@ def diagnose(
     They are the fewest that do: one mistake or two, in double or in float32. If nothing does, there
     are none.
     """
-    doubles = {name: log for name, log in logs.items() if len(log.lrs) >= _FEWEST_ROWS}
-    floats = {name: dataclasses.replace(log, in_float32=True) for name, log in doubles.items()}
+    logs = {name: log for name, log in logs.items() if len(log.lrs) >= _FEWEST_ROWS}
+    floats = {name: dataclasses.replace(log, in_float32=True) for name, log in logs.items()}
     with np.errstate(all="ignore"):
-        for number, kind in ((1, doubles), (0, floats), (2, doubles), (1, floats), (2, floats)):
-            for name, log in kind.items():
+        for number in (1, 2):
+            rounded = [
+                (name, (_IN_FLOAT32,)) for name, log in floats.items() if log.is_explained(reading)
+            ]
+            for name, log in floats.items():
                 for last, findings in _explanations(reading, log, mistakes, number):
                     if log.is_explained(last):
-                        return name, findings + (_IN_FLOAT32,) * log.in_float32
+                        if logs[name].is_explained(last):
+                            return name, findings
+                        rounded.append((name, (*findings, _IN_FLOAT32)))
+            if rounded:
+                return rounded[0]
     return None, ()
 
 
@@ -135,12 +144,13 @@ def _explanations(
     before: tuple[Finding, ...] = (),
     spent: int = 0,
 ) -> Iterator[tuple[Reading, tuple[Finding, ...]]]:
-    if number == 0:
-        yield reading, before
-        return
     affordable = len(log.changes) + 1 - spent
     for mistake in mistakes:
-        for last, finding, cost in mistake(reading, log):
-            if cost <= affordable and all(finding.code != other.code for other in before):
-                findings, cost = (*before, finding), spent + cost
-                yield from _explanations(last, log, mistakes, number - 1, findings, cost)
+        for last, finding, cost, is_last in mistake(reading, log):
+            if cost > affordable or any(finding.code == other.code for other in before):
+                continue
+            findings = (*before, finding)
+            if number == 1:
+                yield last, findings
+            elif not is_last:
+                yield from _explanations(last, log, mistakes, number - 1, findings, spent + cost)

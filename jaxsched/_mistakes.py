@@ -197,7 +197,7 @@ def _another_lr(reading: Reading, log: Log) -> Iterator[Proposal]:
     rows = np.unique([0, int(np.argmax(log.lrs)), *log.changes[:1], last // 4, last // 2, last])
     counts, lrs, tolerances = log.counts[rows], log.lrs[rows], _tolerances(log, rows)
     now = log.expected(reading, counts)
-    highest = float(np.nanmax(log.expected(reading, log.counts[log.probes])))
+    highest = np.nanmax(log.expected(reading, log.counts[log.probes]))
     for name, old in _values(reading.schedule, "base_lr", "max_lr", "eta_min", "swa_lr"):
         # Each value is a straight line in this argument: two points of it give the third.
         unit = old or log.peak
@@ -301,12 +301,14 @@ def _faster(reading: Reading, log: Log) -> Iterator[Proposal]:
     """The log has a row for each epoch, or the run took epochs for updates."""
     if reading.schedule is not log.schedule or log.counts[-1] > _MOST_EPOCHS:
         return
+    if isinstance(log.schedule, ReduceLROnPlateau):
+        return
     curve = log.curve
     times = _times(reading, log, np.flatnonzero(np.diff(curve)) + 1, slower=False)
-    # Of a smooth schedule: where it has the value of a row in the middle.
+    # Of a smooth schedule: the counts at which it first has the value of a row in the middle.
     row = len(log.lrs) // 2
-    places = np.flatnonzero(log.is_close(row, curve * (log.lrs[0] / curve[0])))[1:]
-    places = places / max(int(log.counts[row]), 1)
+    places = np.flatnonzero(log.is_close(row, curve * (log.lrs[0] / curve[0])))
+    places = places[places - np.arange(len(places)) == places[:1]] / log.counts[row]
     by_value = _whole_numbers(places[0] - 1, places[-1] + 1) if len(places) else ()
     for new in dict.fromkeys([*times, *by_value]):
         variant = reading.shifted(lambda counts, new=new: counts * new)
@@ -362,9 +364,9 @@ def _smooth(reading: Reading, log: Log) -> Iterator[Proposal]:
     def stand_still(part: Any) -> Any:
         return per_epoch(*part._values()) if isinstance(part, smooth_epochs) else part
 
-    for change in (decay, epochs, lambda part: epochs(decay(part))):
+    for change in (epochs, decay, lambda part: epochs(decay(part))):
         if variant := _with(reading, change):
-            yield _proposal(variant, 1, "smooth")
+            yield _proposal(variant, 1, "smooth")._replace(is_last=change is not epochs)
     if variant := _with(reading, stand_still):
         yield _proposal(variant, 1, "stands-still")
 
@@ -486,12 +488,16 @@ def _added_warmup(reading: Reading, log: Log) -> Iterator[Proposal]:
             news |= {near - 1, near, near + 1}
     for new in sorted(new for new in news if 0 < new <= log.counts[-1]):
         warmup = LinearLR(peak, start / peak, total_iters=new)
-        both: list[Schedule] = [SequentialLR([warmup, reading.schedule], [new])]
-        if all(part._is_factor for part in parts(reading.schedule)):
-            both.append(ChainedScheduler([warmup, reading.schedule]))
-        for schedule in both:
-            variant = reading._replace(schedule=schedule)
+        for compose in (lambda *both, new=new: SequentialLR(both, [new]), _product):
+            try:
+                variant = reading._replace(schedule=compose(warmup, reading.schedule))
+            except ValueError:  # no factor of one base_lr
+                continue
             yield _proposal(variant, 3, "added-warmup", new=new, start=start)
+
+
+def _product(*schedules: Schedule) -> Schedule:
+    return ChainedScheduler(schedules)
 
 
 MISTAKES = (

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
-from tests.plateaus import CASES
+from tests.plateaus import CASES, standard
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs
 from tests.test_parity import build
 from tests.traces import cases, load
@@ -24,6 +25,12 @@ def name(schedule):
 
 def codes(comparison):
     return [finding.code for finding in comparison.diagnoses]
+
+
+def on_device(schedule, num_counts):
+    """An optax schedule as an optimizer calls it."""
+    with standard:
+        return np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(num_counts)))
 
 
 # -- equal ---------------------------------------------------------------------------------------
@@ -291,8 +298,8 @@ def test_a_planted_mistake_is_found_alone_and_with_another(recipe, together, exp
     assert sorted(codes(comparison)) == expected, str(comparison)
     for finding in comparison.diagnoses:
         assert finding.message.endswith(".") and finding.advice.endswith(".")
-    # In float32 and with few digits, too.
-    assert sorted(codes(js.compare(recipe(), np.float32(lrs)))) == expected
+    in_float32 = {*codes(js.compare(recipe(), np.float32(lrs)))} - {"float32-arithmetic"}
+    assert sorted(in_float32) == expected
 
 
 def test_a_mistake_is_found_in_a_log_with_few_digits():
@@ -323,7 +330,7 @@ def test_the_numbers_of_a_mistake_are_told():
     assert "6 updates in an epoch, not 7" in finding.message
 
 
-@pytest.mark.parametrize("length", [2, 390, 391])
+@pytest.mark.parametrize("length", [2, 39])
 def test_epochs_for_updates_and_updates_for_epochs(length):
     schedule = js.MultiStepLR(0.1, [4, 9, 15])
     updates = np.arange(20 * length)
@@ -354,8 +361,10 @@ def test_smooth_and_standing_still():
     smooth, still = epochs_of_cosine(adapter=js.smooth_epochs), epochs_of_cosine()
     assert codes(js.compare(still, smooth(COUNTS))) == ["smooth"]
     assert codes(js.compare(smooth, still(COUNTS))) == ["stands-still"]
-    decay = np.asarray(jax.vmap(optax.exponential_decay(0.1, 30, 0.3))(jnp.arange(170)))
-    assert codes(js.compare(step(), decay))[0] == "smooth"
+    assert codes(js.compare(step(), on_device(optax.exponential_decay(0.1, 30, 0.3), 170))) == [
+        "smooth",
+        "float32-arithmetic",
+    ]
     decay = 0.1 * 0.3 ** (COUNTS / (30 * 2))
     assert codes(js.compare(js.per_epoch(step(), 2), decay)) == ["smooth"]
 
@@ -363,24 +372,28 @@ def test_smooth_and_standing_still():
 # -- optax ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lr", [0.1, 0.2])
-def test_optaxs_late_boundary_is_seen(lr):
-    schedule = js.per_epoch(js.StepLR(0.1, 3), 1171)
-    decay = optax.exponential_decay(lr, 3 * 1171, 0.1, staircase=True)
-    lrs = np.asarray(jax.jit(jax.vmap(decay))(jnp.arange(9 * 1171)))
+@pytest.mark.parametrize("lr", [0.1, 0.25])
+@pytest.mark.parametrize(
+    "schedule", [js.StepLR(0.1, 1171), js.per_epoch(js.StepLR(0.1, 1), 1171)], ids=name
+)
+def test_optaxs_late_boundary_is_seen(schedule, lr):
+    lrs = on_device(optax.exponential_decay(lr, 1171, 0.1, staircase=True), 9 * 1171)
+    assert lrs[1171] == lrs[1170]
     found = codes(js.compare(schedule, lrs))
-    assert found[-1] == "float32-arithmetic" or lr == 0.1
-    assert {"optax-late"} <= {*found}
-    assert ("another-base-lr" in found) == (lr == 0.2)
+    if lr == 0.1:
+        assert found == ["optax-late", "float32-arithmetic"]
+    else:
+        assert found[:2] == ["another-base-lr", "optax-late"]
 
 
 def test_what_float32_loses_is_not_called_a_mistake():
     decay = optax.warmup_cosine_decay_schedule(0.0, 0.1, 100, 1100)
-    lrs = np.asarray(jax.jit(jax.vmap(decay))(jnp.arange(1100)))
+    lrs = on_device(decay, 1100)
     warmup = js.LinearLR(0.1, 0.0, total_iters=100)
     schedule = js.SequentialLR([warmup, js.CosineAnnealingLR(0.1, 1000)], [100])
     assert codes(js.compare(schedule, lrs)) == ["float32-arithmetic"]
-    assert js.compare(decay, lrs), "an optax schedule can be compared, too"
+    with standard:
+        assert js.compare(decay, lrs), "an optax schedule can be compared, too"
     twice = js.compare(schedule, 2 * lrs)
     assert codes(twice) == ["another-base-lr", "float32-arithmetic"]
 
@@ -403,7 +416,7 @@ METRICS = [1.0, 0.8, *[0.9] * 5, 0.7, *[0.75] * 6, 0.6, 0.5, *[0.55] * 9]
 @pytest.mark.parametrize("patience", [0, 1, 3])
 @pytest.mark.parametrize("cooldown", [0, 2])
 def test_optaxs_plateau_is_one_bad_epoch_early(patience, cooldown):
-    with jax.numpy_dtype_promotion("standard"):
+    with standard:
         scales = optax_plateau(METRICS, factor=0.5, patience=patience, cooldown=cooldown)
     assert len({*scales}) > 2
     plateau = js.ReduceLROnPlateau(0.1, factor=0.5, patience=patience, cooldown=cooldown)
@@ -462,7 +475,7 @@ OTHERS = [*(recipe() for recipe in RECIPES), js.CyclicLR(0.1, 0.3, 11), js.StepL
 POSITIVE = st.floats(1e-6, 1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.sampled_from(OTHERS), st.lists(POSITIVE, min_size=12, max_size=40, unique=True))
 def test_random_numbers_are_not_explained(schedule, lrs):
     for log in (lrs, sorted(lrs), sorted(lrs, reverse=True), np.repeat(lrs, 5)):
@@ -470,9 +483,9 @@ def test_random_numbers_are_not_explained(schedule, lrs):
         assert not comparison and comparison.diagnoses == (), str(comparison)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.sampled_from(OTHERS), st.integers(0, 169), POSITIVE, st.data())
-def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr, data):
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(OTHERS), st.integers(0, 169), POSITIVE)
+def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr):
     lrs = schedule(COUNTS)
     if abs(lr - lrs[row]) > 1e-5:
         lrs[row] = lr
@@ -487,7 +500,6 @@ def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr, data):
         (cosine(), js.PolynomialLR(0.1, 90)),
         (cosine(), js.CosineAnnealingWarmRestarts(0.1, 30)),
         (multi_step(), js.MultiStepLR(0.1, [30, 60, 110])),
-        (step(), exponential()),
         (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4)),
         (epochs_of_cosine(), epochs_of_steps()),
         (warmup_cosine(), warmup_steps()),
@@ -526,25 +538,25 @@ def test_a_schedule_of_arrays_is_compared_by_its_numbers():
     assert js.compare(schedule, [0.5, 0.5, 0.25, 0.25, 0.125])
 
 
-def test_a_function_is_compared_as_an_optimizer_calls_it():
-    assert js.compare(lambda count: 0.5 / (count + 1), [0.5, 0.25, 0.5 / 3])
-    late = js.compare(
-        js.LambdaLR(0.5, lambda count: 0.9**count), 0.5 * 0.9 ** (COUNTS - 1.0 * (COUNTS > 0))
-    )
+@pytest.mark.parametrize("num_counts", [100, 2000])
+def test_a_function_is_compared_as_an_optimizer_calls_it(num_counts):
+    counts = np.arange(num_counts)
+    inverse = 0.5 / (counts + 1)
+    with standard:
+        assert js.compare(lambda count: 0.5 / (count + 1), inverse)
+        lambdas = js.LambdaLR(0.5, lambda count: 1 / (count + 1))
+        late = js.compare(lambdas, np.concatenate([inverse[:1], inverse[:-1]]))
+        other = js.compare(optax.cosine_decay_schedule(0.1, 90), 3 * cosine()(counts[:90]))
     assert codes(late) == ["off-by-one"]
-    assert (
-        codes(js.compare(optax.cosine_decay_schedule(0.1, 90), 3 * cosine()(COUNTS[:90])))[0]
-        == "another-base-lr"
-    )
+    assert codes(other) == ["another-base-lr", "float32-arithmetic"]
 
 
 @pytest.mark.slow
-def test_a_million_rows_take_seconds():
-    import time
-
+@pytest.mark.parametrize("log", [lambda s, c: s(c), lambda s, c: s(c - 1), lambda s, c: np.sin(c)])
+def test_a_million_rows_take_seconds(log):
     schedule = js.per_epoch(warmup_steps(), 5005)
     counts = np.arange(10**6)
-    for lrs in (schedule(counts), schedule(counts - 1), np.sin(counts)):
-        start = time.perf_counter()
-        js.compare(schedule, lrs)
-        assert time.perf_counter() - start < 60
+    lrs = log(schedule, counts)
+    start = time.perf_counter()
+    js.compare(schedule, lrs)
+    assert time.perf_counter() - start < 60
