@@ -47,14 +47,17 @@ __version__ = "0.1.0"
 _TOOLS = {
     "from_torch": "jaxsched._from_torch",
     "resume_from_torch": "jaxsched._resume",
-    "Finding": "jaxsched._curve",
+    "compare": "jaxsched._compare",
+    "Comparison": "jaxsched._compare",
     "check": "jaxsched._check",
-    "parse": "jaxsched._text",
+    "Finding": "jaxsched._curve",
     "plot": "jaxsched._plot",
+    "parse": "jaxsched._text",
 }
 
 if TYPE_CHECKING:
     from jaxsched._check import check as check
+    from jaxsched._compare import Comparison as Comparison, compare as compare
     from jaxsched._curve import Finding as Finding
     from jaxsched._from_torch import from_torch as from_torch
     from jaxsched._plot import plot as plot

@@ -1,0 +1,338 @@
+"""A recorded run against a schedule: equal, or where it differs, and what that looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._arguments import has_arrays
+from jaxsched._curve import Finding, curve
+from jaxsched._custom import RecordedLR
+from jaxsched._diagnose import Log, Reading, diagnose
+from jaxsched._epochs import per_epoch
+from jaxsched._mistakes import MISTAKES, changed, is_adapter
+from jaxsched._ops import NUMPY, PYTHON
+from jaxsched._plateau import ReduceLROnPlateau
+from jaxsched._record import Record, read
+from jaxsched._schedule import Schedule, member
+
+_FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
+_MOST_KNOWN = 10**6
+_COUNT_MAX = 2**63 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` says of a log. It is true if they are equal, and `str()` of it is for people.
+
+    ```text
+    equal          whether every row has the schedule's learning rate
+    count          the count of the first row that differs, or None
+    expected       the schedule's learning rate there, or None
+    found          the log's learning rate there, or None
+    diagnoses      the findings that together explain every row; none if nothing does
+    num_rows       how many rows were compared
+    num_different  how many of them differ
+    epoch          the epoch of `count`, if `steps_per_epoch` is given
+    notes          sentences on how the log was read, where there was a choice
+    ```
+
+    >>> import jaxsched as js
+    >>> comparison = js.compare(js.StepLR(0.1, 2), [0.1, 0.1, 0.1, 0.01, 0.01])
+    >>> comparison.equal, comparison.count, comparison.found
+    (False, 2, 0.1)
+    >>> [finding.code for finding in comparison.diagnoses]
+    ['off-by-one']
+    """
+
+    equal: bool
+    count: int | None = None
+    expected: float | None = None
+    found: float | None = None
+    diagnoses: tuple[Finding, ...] = ()
+    num_rows: int = 0
+    num_different: int = 0
+    epoch: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.equal
+
+    def __str__(self) -> str:
+        notes = "".join(f" {note}" for note in self.notes)
+        if self.equal or self.expected is None or self.found is None:
+            return f"Equal in all {self.num_rows} rows.{notes}"
+        expected, found = f"{self.expected:.9g}", f"{self.found:.9g}"
+        if expected == found:
+            expected, found = repr(self.expected), repr(self.found)
+        relative = f"{abs(self.found / self.expected - 1):.2g}" if self.expected else "infinite"
+        epoch = "" if self.epoch is None else f" (epoch {self.epoch})"
+        lines = [
+            f"Different at count {self.count}{epoch}: expected {expected}, found {found}, relative "
+            f"difference {relative}.",
+            f"{self.num_different} of {self.num_rows} rows differ.{notes}",
+            *map(str, self.diagnoses),
+        ]
+        if not self.diagnoses:
+            lines.append("Nothing that compare tries explains all rows.")
+        return "\n".join(lines)
+
+
+def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Comparison:
+    """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
+
+    ```text
+    Different at count 39100 (epoch 100): expected 0.01, found 0.1, relative difference 9.
+    2 of 78200 rows differ.
+    off-by-one: The log is one count late: each row has the learning rate of the count before. ...
+    ```
+
+    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or to
+    the digits that the log prints, if it prints three or more. Less than 1e-15 of the largest
+    learning rate in the log counts as 0.
+
+    `recorded` is one of
+
+    ```text
+    numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
+    columns     a mapping, a DataFrame, or a list of rows that are mappings
+    a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
+                of Hugging Face's trainer_state.json; of a TensorBoard event file or its folder,
+                if the package tensorboard is installed
+    ```
+
+    with these columns, in upper or lower case:
+
+    ```text
+    lr      or learning_rate, last_lr; also lr-SGD, train/lr, lr/group0 and the like, if it is one
+    step    or global_step, update, iteration, iter, count: the count of the row
+    epoch   if there is no step
+    metric  for a ReduceLROnPlateau: val_loss, eval_loss, valid_loss, test_loss, metric or loss
+    ```
+
+    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Rows
+    numbered 1, 2, 3 ... are the counts 0, 1, 2 ... or, if that fits better, 1, 2, 3 ... If the
+    numbers go back, as in the log of a run that was resumed, the rows that the run wrote again are
+    left out.
+
+    A difference is explained by one of these mistakes, or by two:
+
+    ```text
+    read-after-step       one count (or epoch) early, as get_last_lr() after scheduler.step()
+    off-by-one            one count (or epoch) late
+    another-base-lr       and -max-lr, -eta-min, -swa-lr, -gamma, -factor: which
+    smooth, stands-still  moves where the schedule stands still; and the other way round
+    optax-late            one count late at some boundaries, as optax's staircase under jit
+    plateau-early         one bad epoch early, as optax's plateau
+    no-warmup             the warmup is missing
+    another-warmup        the warmup is longer or shorter: how much
+    added-warmup          a warmup that the schedule does not have: how long
+    epochs-for-updates    each update counts as an epoch, or the log has a row for each epoch
+    updates-for-epochs    each count lasts as long as an epoch
+    steps-per-epoch       epochs of another length: which
+    restart               goes on from count 0 or from another count: where
+    float32-arithmetic    differs only by what float32 arithmetic loses; may come with the others
+    ```
+
+    Each explanation gives every row of the log. If none does, there is none.
+
+    Args:
+        schedule: a schedule, or any callable `count -> value`, or a ReduceLROnPlateau. The plateau
+            is told the metric that stands in a row, or in rows without a learning rate after it;
+            with `steps_per_epoch` the last metric of each epoch.
+        recorded: the learning rates that a run used.
+        steps_per_epoch: optimizer updates in an epoch, as `per_epoch` takes it. Then rows are
+            updates, or epochs if they have an epoch and no step, and a schedule without `per_epoch`
+            and `smooth_epochs` in it is in epochs. None (the default): rows and schedule have one
+            unit.
+
+    Returns:
+        A `Comparison`: `equal`; `count`, `expected` and `found` of the first difference, or None;
+        and `diagnoses`, the findings of the explanation, each with `code`, `message` and `advice`.
+
+    Raises:
+        TypeError, ValueError: `recorded` is none of these, or has no learning rate, or more than
+            one; or a row holds what is not a finite number.
+        OSError: the file cannot be opened.
+        ImportError: it is of TensorBoard, and tensorboard is not installed.
+
+    torch has no such function.
+
+    >>> import jaxsched as js
+    >>> schedule = js.StepLR(0.1, step_size=2)
+    >>> js.compare(schedule, [0.1, 0.1, 0.01, 0.01, 0.001]).equal
+    True
+    >>> print(js.compare(schedule, [0.1, 0.1, 0.05, 0.05, 0.025]))
+    Different at count 2: expected 0.01, found 0.05, relative difference 4.
+    3 of 5 rows differ.
+    another-gamma: The log has gamma=0.5, not 0.1. Use gamma=0.5 here, or gamma=0.1 in that run.
+    """
+    clock = None
+    if steps_per_epoch is not None:
+        clock = per_epoch(lambda epoch: 1.0, steps_per_epoch)
+    is_plateau = isinstance(schedule, ReduceLROnPlateau)
+    if not is_plateau:
+        member("schedule", schedule)
+    record = read(recorded, is_plateau)
+    numberings = _numberings(record, clock)
+    shown, known, replay = numberings, _COUNT_MAX, _no_replay
+    if is_plateau:
+        if not record.metric:
+            raise ValueError(
+                "`recorded` must have a column `val_loss`, `metric` or the like, which a "
+                "ReduceLROnPlateau hears"
+            )
+        note, counts = next(iter(numberings.items()))
+        numberings = {note: np.arange(len(counts))}
+        replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
+    else:
+        last = max(int(counts[-1]) for counts in numberings.values())
+        schedule, known = _on_host(schedule, last + 2)
+        if clock is not None and not any(map(is_adapter, schedule._parts())):
+            schedule = per_epoch(schedule, clock.steps_per_epoch)
+    logs = {
+        note: Log(counts, record.lrs, record.slack, schedule, known, replay)
+        for note, counts in numberings.items()
+    }
+    wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
+    note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
+    explained, diagnoses = note, ()
+    if len(wrong[note]):
+        explained, diagnoses = diagnose(Reading(schedule), logs, MISTAKES)
+    note = note if explained is None else explained
+    notes = [note] * bool(note)
+    if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
+        notes.append(f"They are compared to the {record.digits} that the log prints.")
+    if record.repeated:
+        notes.append(f"{record.repeated} more are left out, because the run wrote them again.")
+    rows = wrong[note]
+    comparison = Comparison(not len(rows), num_rows=len(record.lrs), notes=tuple(notes))
+    if comparison.equal:
+        return comparison
+    row = int(rows[0])
+    count = int(shown[note][row])
+    return dataclasses.replace(
+        comparison,
+        count=count,
+        epoch=None if clock is None else int(clock._epoch(count, PYTHON)[0]),
+        expected=float(logs[note].expected(Reading(schedule), logs[note].counts[[row]])[0]),
+        found=float(record.lrs[row]),
+        diagnoses=diagnoses,
+        num_different=len(rows),
+    )
+
+
+def _numberings(record: Record, clock: per_epoch | None) -> dict[str, np.ndarray]:
+    """The counts of the rows, by what there is to say about them."""
+    labels = record.labels
+    if labels is None:
+        return {"": np.arange(len(record.lrs))}
+    numberings = {"": labels}
+    if labels[0] == 1 and (np.diff(labels) <= 1).all():
+        numberings = {
+            "They are numbered from 1, which is count 0.": labels - 1,
+            "The first one is count 1.": labels,
+        }
+    if record.in_epochs and clock is not None:
+        numberings = {note: _updates(epochs, clock) for note, epochs in numberings.items()}
+    if max(int(counts[-1]) for counts in numberings.values()) >= 2**53:
+        raise ValueError("`recorded` must have counts below 2**53")
+    return numberings
+
+
+def _updates(epochs: np.ndarray, clock: per_epoch) -> np.ndarray:
+    """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
+    lengths = np.atleast_1d(np.asarray(clock.steps_per_epoch))
+    listed = np.minimum(epochs, len(lengths) - 1)
+    starts = np.concatenate([[0], np.cumsum(lengths)])[listed]
+    starts = starts + (epochs - listed) * lengths[-1]
+    first, rows = np.unique(epochs, return_index=True, return_counts=True)[1:]
+    place = np.arange(len(epochs)) - np.repeat(first, rows)
+    if place.any() and (rows[:-1] != lengths[listed[first]][:-1]).any():
+        raise ValueError(
+            "`recorded` must have a column `step`, or one row for each epoch, or as many as "
+            f"`steps_per_epoch` says, got {rows[0]} of epoch {epochs[0]}"
+        )
+    return starts + place
+
+
+def _told(metrics: list[Any], counts: np.ndarray, clock: per_epoch | None) -> list[Any]:
+    """What a plateau hears after each row: the last metric of an epoch, after its last row."""
+    if clock is None:
+        return metrics
+    epochs = clock._epoch(counts, NUMPY)[0]
+    told: list[Any] = [None] * len(metrics)
+    heard = None
+    for row, metric in enumerate(metrics):
+        heard = heard if metric is None else metric
+        if row + 1 == len(metrics) or epochs[row + 1] != epochs[row]:
+            told[row], heard = heard, None
+    return told
+
+
+def _no_replay(plateau: ReduceLROnPlateau, early: bool) -> RecordedLR:
+    raise AssertionError("only a plateau is replayed")
+
+
+def _replay(plateau: ReduceLROnPlateau, early: bool, metrics: list[Any]) -> RecordedLR:
+    """The learning rates in each row and after the last one, in double precision.
+
+    `early` as optax does it: with a cut when bad == patience.
+    """
+    best = math.inf if plateau.mode == "min" else -math.inf
+    bad = cooldown = cuts = 0
+    places = [0]
+    for metric in metrics:
+        if metric is not None:
+            is_better = plateau._is_better(metric, best)
+            best = metric if is_better else best
+            bad = 0 if is_better or cooldown else bad + 1
+            cut = bad == plateau.patience and not cooldown if early else bad > plateau.patience
+            cooldown = max(cooldown - 1, 0)
+            if cut:
+                bad, cooldown, cuts = 0, plateau.cooldown, cuts + 1
+        places.append(cuts)
+    return RecordedLR(plateau._lrs[np.minimum(places, len(plateau._lrs) - 1)])
+
+
+# -- schedules on the host -----------------------------------------------------------------------
+
+
+def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
+    """The schedule in Python's numbers, and at how many counts it is known.
+
+    Functions become tables, since calling one for each row takes long.
+    """
+    if not isinstance(schedule, Schedule):
+        return RecordedLR(curve(schedule, num_counts)), num_counts
+
+    def in_numbers(part: Any) -> Any:
+        if part._is_concrete:
+            return part
+        arrays = {name: v for name, v in part.__getstate__().items() if has_arrays(v)}
+        return dataclasses.replace(part, **jax.tree.map(lambda x: np.asarray(x).tolist(), arrays))
+
+    def in_table(part: Any) -> Any:
+        if not part._is_traced:
+            return part
+        if num_counts > _FEW_COUNTS:
+            try:
+                with jax.enable_x64(True):
+                    return RecordedLR(np.asarray(jax.jit(part)(jnp.arange(num_counts))))
+            except (TypeError, jax.errors.JAXTypeError):  # JAX cannot trace it
+                pass
+        return RecordedLR(part(np.arange(num_counts)))
+
+    schedule = changed(schedule, in_numbers)
+    if num_counts <= _MOST_KNOWN and any(part._is_traced for part in schedule._parts()):
+        try:
+            return changed(schedule, in_table), num_counts
+        except ValueError:  # smooth_epochs takes no table, and a table no negative number
+            pass
+    return schedule, _COUNT_MAX
