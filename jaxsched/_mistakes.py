@@ -72,6 +72,11 @@ _TEXTS = {
         "The log has a warmup of {new} counts, from {start:.6g} on.",
         "Put one before the schedule: SequentialLR([LinearLR(...), schedule], [{new}]).",
     ),
+    "milestones-clock": (
+        "The log reaches the milestones of {name} {by} counts {when}: counted from its start at "
+        "{start} they are {new}.",
+        "A member of SequentialLR has its own clock, as in torch: write milestones={new} here.",
+    ),
     "epochs-for-updates": (
         "The log takes epochs for updates: at row n it is at epoch n.",
         "Step once an epoch in that run. If the log has one row an epoch, name its column `epoch`.",
@@ -416,16 +421,44 @@ def _warmups(schedule: Any) -> list[tuple[Any, Any]]:
 
 def _no_warmup(reading: Reading, log: Log) -> Iterator[Proposal]:
     for part, warmup in _warmups(reading.schedule):
-        rest: Any = [member for member in part.schedulers if member is not warmup]
-        if len(rest) == 1:
-            (rest,) = rest
+        members: Any = [member for member in part.schedulers if member is not warmup]
+        if len(members) == 1:
+            rests = [*members]
         elif isinstance(part, ChainedScheduler):
-            rest = ChainedScheduler(rest)
+            rests = [ChainedScheduler(members)]
         else:
-            rest = SequentialLR(rest, [m - part.milestones[0] for m in part.milestones[1:]])
-        if variant := _with(reading, _replacing(part, rest)):
-            numbers = {"old": warmup.total_iters, "name": type(warmup).__name__}
-            yield _proposal(variant, 1, "no-warmup", **numbers)
+            rests = [SequentialLR(members, [m - part.milestones[0] for m in part.milestones[1:]])]
+        if len(members) == 1 and isinstance(part, SequentialLR):  # which may decay where it did
+            rests.append(_moved(members[0], part.milestones[0]))
+        for rest in rests:
+            if variant := _with(reading, _replacing(part, rest)):
+                numbers = {"old": warmup.total_iters, "name": type(warmup).__name__}
+                yield _proposal(variant, 1, "no-warmup", **numbers)
+
+
+def _moved(member: Any, by: int) -> Any:
+    """A member whose milestones are so many of its counts later; itself if it has none."""
+    if isinstance(member, MultiStepLR):
+        milestones = [max(milestone + by, 0) for milestone in member.milestones]
+        return dataclasses.replace(member, milestones=milestones)
+    length = member.steps_per_epoch if isinstance(member, per_epoch) else 0
+    if isinstance(length, int) and length and by % length == 0:
+        return dataclasses.replace(member, schedule=_moved(member.schedule, by // length))
+    return member
+
+
+def _milestones_clock(reading: Reading, log: Log) -> Iterator[Proposal]:
+    """Milestones that count from the start of the run, where the member's own clock was meant."""
+    for part in parts(reading.schedule):
+        if not isinstance(part, SequentialLR):
+            continue
+        for start, member in zip(part.milestones, part.schedulers[1:], strict=True):
+            for by, when in ((-start, "earlier"), (start, "later")):
+                other = _moved(member, by)
+                if variant := _with(reading, _replacing(member, other)):
+                    (decay,) = (p for p in parts(other) if isinstance(p, MultiStepLR))
+                    texts = {"name": type(decay).__name__, "when": when, "new": decay.milestones}
+                    yield _proposal(variant, 1, "milestones-clock", by=start, start=start, **texts)
 
 
 def _top(log: Log) -> int:
@@ -471,6 +504,8 @@ def _with_length(part: Any, warmup: Any, new: int) -> Iterator[Any]:
     for milestones in dict.fromkeys([all_moved, (all_moved[0], *old[1:]), old]):
         if all(a < b for a, b in itertools.pairwise((-1, *milestones))):
             yield SequentialLR(members, milestones)
+    # The same decays, at the same counts of the whole.
+    yield SequentialLR([members[0], *(_moved(member, -by) for member in members[1:])], all_moved)
 
 
 def _added_warmup(reading: Reading, log: Log) -> Iterator[Proposal]:
@@ -507,6 +542,7 @@ MISTAKES = (
     _plateau_early,
     _smooth,
     _late_in_optax,
+    _milestones_clock,
     _no_warmup,
     _another_warmup,
     _added_warmup,
