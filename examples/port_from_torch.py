@@ -171,7 +171,7 @@ def main():
             ours = np.asarray(weights[layer][name])
             moved = np.abs(torchs - first_weights[layer][name]).max()
             differ = np.abs(ours - torchs).max()
-            print(f"{layer}.{name:6}  moved by up to {moved:.4f}, differs by {differ:.1e}")
+            print(f"{f'{layer}.{name}':13}  moved by up to {moved:.4f}, differs by {differ:.1e}")
             if not differ <= 1e-9 * moved:
                 raise SystemExit(f"{layer}.{name} is not what torch's training made")
     print("the weights are the same")
