@@ -23,7 +23,7 @@ from jaxsched._record import Record, read
 from jaxsched._schedule import Schedule, member
 
 _FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
-_MOST_KNOWN = 10**6
+_MOST_COUNTS = 10**6
 _COUNT_MAX = 2**63 - 1
 
 
@@ -310,6 +310,11 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
     Functions become tables, since calling one for each row takes long.
     """
     if not isinstance(schedule, Schedule):
+        if num_counts > _MOST_COUNTS:
+            raise ValueError(
+                f"`recorded` must have counts below {_MOST_COUNTS:,} for a function that is no "
+                f"schedule, got {num_counts - 2:,}"
+            )
         return RecordedLR(curve(schedule, num_counts)), num_counts
 
     def in_numbers(part: Any) -> Any:
@@ -330,7 +335,7 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
         return RecordedLR(part(np.arange(num_counts)))
 
     schedule = changed(schedule, in_numbers)
-    if num_counts <= _MOST_KNOWN and any(part._is_traced for part in schedule._parts()):
+    if num_counts <= _MOST_COUNTS and any(part._is_traced for part in schedule._parts()):
         try:
             return changed(schedule, in_table), num_counts
         except ValueError:  # smooth_epochs takes no table, and a table no negative number

@@ -122,7 +122,7 @@ def diagnose(
     floats = {name: dataclasses.replace(log, in_float32=True) for name, log in logs.items()}
     with np.errstate(all="ignore"):
         for number in (1, 2):
-            rounded = [
+            rounded: list[tuple[str, tuple[Finding, ...]]] = [
                 (name, (_IN_FLOAT32,)) for name, log in floats.items() if log.is_explained(reading)
             ]
             for name, log in floats.items():

@@ -547,7 +547,7 @@ MISTAKES = (
     _another_warmup,
     _added_warmup,
     _other_unit,
-    _faster,
     _restart,
+    _faster,
 )
 """What is tried, in this order."""
