@@ -43,8 +43,22 @@ from jaxsched._state import (
 
 __version__ = "0.1.0"
 
-if not TYPE_CHECKING:
+# The tools of the porting desk, each imported when it is first used.
+_TOOLS = {
+    "parse": "jaxsched._text",
+}
+
+if TYPE_CHECKING:
+    from jaxsched._text import parse as parse
+else:
 
     def __getattr__(name):  # only for what is not there
-        names = [known for known in globals() if not known.startswith("_")]
+        if name in _TOOLS:
+            import importlib
+
+            return getattr(importlib.import_module(_TOOLS[name]), name)
+        names = [known for known in __dir__() if not known.startswith("_")]
         raise AttributeError(_habits.of_name(name, names), name=name)
+
+    def __dir__():
+        return [*globals(), *_TOOLS]

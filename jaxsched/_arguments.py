@@ -111,7 +111,10 @@ def real(
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             hint = _habits.of_number(name, value)
             raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # of an int
+            number = math.inf
         if not (math.isfinite(number) and at_least <= number <= at_most and number > above):
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
         return number

@@ -1,0 +1,156 @@
+"""A schedule from text: its repr, read through `ast` and never evaluated."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+import warnings
+from typing import Any, NoReturn
+
+import jaxsched
+from jaxsched._plateau import ReduceLROnPlateau
+from jaxsched._schedule import Schedule
+
+_CLASSES = {
+    name: value
+    for name, value in vars(jaxsched).items()
+    if isinstance(value, type) and issubclass(value, (Schedule, ReduceLROnPlateau))
+    if value is not Schedule
+}
+_NAMES = {**_CLASSES, "steps_per_epoch": jaxsched.steps_per_epoch}
+_PREFIXES = ("js", "jaxsched")
+
+
+def parse(text: str) -> Schedule | ReduceLROnPlateau:
+    """Makes a schedule from text: the call that makes it, as in Python, and as it prints.
+
+    ```text
+    MultiStepLR(0.1, [100, 150])                         a class and its arguments
+    per_epoch(MultiStepLR(0.1, [100, 150]), 391)         a schedule in a schedule
+    js.StepLR(0.1, step_size=30, gamma=0.5)              the name of the module may stand before it
+    per_epoch(StepLR(0.1, 30), steps_per_epoch(50_000, 128, drop_last=False))
+    ```
+
+    It is for configuration files and command lines. Text is read and never evaluated: it consists
+    of jaxsched's names, numbers, strings, True, False, None, lists and tuples.
+
+    Args:
+        text: the call as text. The names are the classes of jaxsched, `per_epoch`, `smooth_epochs`,
+            `clamp` and `steps_per_epoch`.
+
+    Returns:
+        The schedule. For each schedule without functions and arrays, `parse(repr(schedule))` equals
+        `schedule`.
+
+    Raises:
+        ValueError: the text is no such call, or a schedule refuses an argument. The message is one
+            line that begins with the column, from 1 on.
+        TypeError: `text` is no string.
+
+    torch has no such function.
+
+    >>> import jaxsched as js
+    >>> js.parse("per_epoch(MultiStepLR(0.1, [100, 150]), 391)")
+    per_epoch(MultiStepLR(0.1, milestones=(100, 150), gamma=0.1), steps_per_epoch=391)
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"`text` must be a string, got {text!r}")
+    text = re.sub(r"\s", " ", text)  # one line, so that a column says where
+    body = text.lstrip()
+    return _Reader(body, len(text) - len(body)).schedule()
+
+
+class _Reader:
+    def __init__(self, text: str, indent: int):
+        self.text, self.indent = text, indent
+
+    def schedule(self) -> Schedule | ReduceLROnPlateau:
+        node = self.tree()
+        value = self.value(node)
+        if not isinstance(value, tuple(_CLASSES.values())):
+            self.refuse(node, "expected a schedule, as in MultiStepLR(0.1, [100, 150])")
+        return value
+
+    def tree(self) -> ast.expr:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python warns of text as "1or 2"
+                return ast.parse(self.text, mode="eval").body
+        except SyntaxError as error:
+            # A lone surrogate has no offset.
+            self.refuse_at((error.offset or 1) - 1, error.msg)
+        except (ValueError, RecursionError, MemoryError) as error:
+            self.refuse_at(0, f"this is no Python: {str(error) or 'too deep'}")
+
+    def value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=value):
+                return value
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+                return -value
+            case ast.List(elts=elements) | ast.Tuple(elts=elements):
+                return [self.value(element) for element in elements]
+            case ast.Call():
+                return self.call(node)
+            case ast.Name(id=name) if name.startswith("opt"):
+                self.refuse(node, f"write the learning rate, as 0.1, where torch has `{name}`")
+        found = _short(ast.get_source_segment(self.text, node) or "")
+        self.refuse(node, f"expected a number, a list or a schedule, got {found}")
+
+    def call(self, node: ast.Call) -> Any:
+        name = self.name(node.func)
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                self.refuse(argument, "a * has no meaning here")
+        args = [self.value(argument) for argument in node.args]
+        kwargs: dict[str, Any] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                self.refuse(keyword.value, "a ** has no meaning here")
+            if keyword.arg in kwargs:
+                self.refuse(keyword.value, f"`{keyword.arg}` stands there twice")
+            kwargs[keyword.arg] = self.value(keyword.value)
+        try:
+            return _NAMES[name](*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            message = " ".join(str(error).replace(".__init__()", "").split())
+            self.refuse(_culprit(node, name, message), message)
+
+    def name(self, node: ast.expr) -> str:
+        match node:
+            case ast.Name(id=name):
+                pass
+            case ast.Attribute(value=ast.Name(id=prefix), attr=name) if prefix in _PREFIXES:
+                pass
+            case _:
+                self.refuse(node, "expected the name of a schedule before the parenthesis")
+        if name not in _NAMES:
+            near = difflib.get_close_matches(name, _NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_NAMES)}"
+            self.refuse(node, f"jaxsched has no schedule {_short(name)}; {hint}")
+        return name
+
+    def refuse(self, node: ast.expr, message: str) -> NoReturn:
+        # `ast` counts bytes.
+        self.refuse_at(len(self.text.encode()[: node.col_offset].decode()), message)
+
+    def refuse_at(self, column: int, message: str) -> NoReturn:
+        raise ValueError(f"column {self.indent + column + 1}: {message}") from None
+
+
+def _culprit(node: ast.Call, name: str, message: str) -> ast.expr:
+    """The argument that a message names first, or the call itself."""
+    named = re.search(r"`(\w+)|(?<=argument ')(\w+)", message)
+    if named is None:
+        return node
+    for keyword in node.keywords:
+        if keyword.arg == named[named.lastindex or 0]:
+            return keyword.value
+    positions = dict(zip(inspect.signature(_NAMES[name]).parameters, node.args, strict=False))
+    return positions.get(named[named.lastindex or 0], node)
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 60 else f"{text[:57]}..."
