@@ -1,16 +1,22 @@
-"""The network of examples/resnet.py and its images: CIFAR-10, folders of JPEGs, or digits."""
+"""The parts of examples/resnet.py: the network, the images, and what a person sees."""
 
+import csv
 import functools
+import math
 import pickle
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 HE_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -18,8 +24,16 @@ HE_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 class ConvNorm(nnx.Module):
     def __init__(self, inside, outside, size, stride, dtype, rngs):
-        kwargs = dict(use_bias=False, kernel_init=HE_INIT, dtype=dtype, rngs=rngs)
-        self.conv = nnx.Conv(inside, outside, (size, size), stride, **kwargs)
+        self.conv = nnx.Conv(
+            inside,
+            outside,
+            kernel_size=(size, size),
+            strides=stride,
+            use_bias=False,
+            kernel_init=HE_INIT,
+            dtype=dtype,
+            rngs=rngs,
+        )
         # The batch is one array over all devices, and so are its mean and variance.
         self.norm = nnx.BatchNorm(outside, momentum=0.9, dtype=dtype, rngs=rngs)
 
@@ -94,7 +108,7 @@ class DataSet(NamedTuple):
 
 
 class Batches:
-    """Item `n` is the batch of update `n`: of its rows those that this host holds."""
+    """Item `index` is the batch of update `index`: of its rows those that this host holds."""
 
     def __init__(self, images, batch_size, updates, hosts, host, seed=None):
         self.images, self.batch_size, self.updates, self.seed = images, batch_size, updates, seed
@@ -103,9 +117,9 @@ class Batches:
     def __len__(self):
         return self.updates
 
-    def __getitem__(self, update):
+    def __getitem__(self, index):
         labels = self.images.labels
-        epochs, at = np.divmod(update * self.batch_size + self.mine, len(labels))
+        epochs, at = np.divmod(index * self.batch_size + self.mine, len(labels))
         if self.seed is None:  # in order; what is past the end is marked
             return self.images.read(at), np.where(epochs == 0, labels[at], -1)
         # Shuffled by seed and epoch. A batch may hold the end of an epoch and the next one's begin.
@@ -218,7 +232,9 @@ def jpegs(folder, size):
                 f"{', '.join(sorted(missing)[:5])}"
             )
         labels = [classes[path.parent.name] for path in paths]
-        return Images(lambda rows: np.stack([decode(paths[i]) for i in rows]), np.int32(labels))
+        return Images(
+            lambda rows: np.stack([decode(paths[i]) for i in rows]), np.array(labels, np.int32)
+        )
 
     names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
     classes = {name: i for i, name in enumerate(names)}
@@ -228,3 +244,89 @@ def jpegs(folder, size):
     recipe = dict(depth=50, width=64, batch_size=256, updates=updates, schedule=schedule)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return DataSet(train, test, len(classes), True, size, 0, True, mean, std, recipe)
+
+
+COLUMNS = ["update", "lr", "loss", "accuracy", "gradient_norm", "test_loss", "test_accuracy"]
+CURVES = ["loss", "accuracy", "lr", "gradient_norm"]
+
+
+class Log:
+    """What a person sees, written by host 0: the bar, metrics.csv, TensorBoard, curves.png."""
+
+    def __init__(self, args, done):
+        self.args, self.rows = args, []
+        path = args.out / "metrics.csv"
+        if done:
+            with path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if int(row["update"]) <= done]
+        self.file = path.open("w", newline="")
+        self.csv = csv.DictWriter(self.file, COLUMNS, lineterminator="\n")
+        self.csv.writeheader()
+        self.csv.writerows(self.rows)
+        self.board = SummaryWriter(str(args.out / "tensorboard"), purge_step=done + 1)
+        images, seen = args.updates * args.batch_size, done * args.batch_size
+        self.bar = tqdm(total=images, initial=seen, unit=" images", unit_scale=True)
+
+    def add(self, last, metrics, tested):
+        """The metrics of the updates up to `last`, and what the test after it gave."""
+        number, row = len(metrics["lr"]), {}
+        for i, update in enumerate(range(last - number + 1, last + 1)):
+            row = {"update": update} | {k: metrics[k][i] for k in COLUMNS if k in metrics}
+            row |= tested if update == last else {}
+            if update % self.args.log_every == 0 or "test_loss" in row:
+                self.rows.append(row)
+                self.csv.writerow(row)
+                for name, value in row.items():
+                    self.board.add_scalar(name, value, update)
+        self.file.flush()
+        if tested:
+            self.bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
+        self.bar.set_postfix_str(f"loss {row['loss']:.3f}, lr {row['lr']:.4g}", refresh=False)
+        self.bar.update(number * self.args.batch_size)
+
+    def close(self):
+        for part in (self.bar, self.board, self.file):
+            part.close()
+        figure = Figure(figsize=(7, 8), layout="constrained")
+        figure.suptitle(self.args.schedule)
+        for name, axes in zip(CURVES, figure.subplots(len(CURVES), sharex=True), strict=True):
+            for column, color in ((name, "tab:gray"), (f"test_{name}", "tab:blue")):
+                rows = [row for row in self.rows if row.get(column, "") != ""]
+                values = [[float(row[k]) for row in rows] for k in ("update", column)]
+                axes.plot(*values, color=color, label=column)
+            axes.set(ylabel=name.replace("_", " "), xlabel="updates")
+            axes.set_yscale("linear" if name == "accuracy" else "log")
+            axes.grid(alpha=0.25)
+            axes.label_outer()
+        figure.savefig(self.args.out / "curves.png", dpi=150)
+
+
+def print_costs(ours, constant):
+    """What the compiler says of an update, and of the same with a constant lr."""
+    # The compiler counts -1 s for each of its calls named ConcatBitcast.
+    seconds = [
+        c.cost_analysis()["optimal_seconds"] + c.as_text().count('"ConcatBitcast"')
+        for c in (ours, constant)
+    ]
+    instructions = [c.as_text().count(" = ") for c in (ours, constant)]
+    memory, mib = ours.memory_analysis(), 2**20
+    arguments = memory.argument_size_in_bytes
+    peak = arguments + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
+    print(
+        f"memory of a chip: {peak / mib:.1f} MiB, state and batch {arguments / mib:.1f} MiB of it"
+    )
+    print(f"an update: {seconds[0] * 1e6:.1f} us, as the compiler estimates")
+    for kind in ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all"):
+        found = re.findall(rf" = (.*?) {kind}(?:-start)?\(", ours.as_text())
+        arrays = re.findall(r"[a-z](\d+)\[([\d,]*)\]", " ".join(found))
+        sizes = [
+            int(bits) // 8 * math.prod(map(int, n.split(",") if n else [])) for bits, n in arrays
+        ]
+        if found:
+            print(f"{kind}: {len(found)} in an update, {sum(sizes) / 2**10:.1f} KiB")
+    added, share = instructions[0] - instructions[1], seconds[0] / seconds[1] - 1
+    print(
+        f"the schedule adds to a constant lr: {added} of {instructions[0]:,} instructions, ", end=""
+    )
+    print(f"{share:+.3%} of the estimate")
