@@ -151,7 +151,8 @@ def writing(checkpoints):
         yield
     except (OSError, ValueError) as error:  # Orbax makes a ValueError of what TensorStore says
         last = checkpoints.latest_step()
-        sys.exit(f"could not write: {error}\nThe last good checkpoint is of update {last}.")
+        kept = f"The last good checkpoint is of update {last}." if last else "No checkpoint yet."
+        sys.exit(f"could not write: {error}\n{kept}")
 
 
 def train(args, data, program):
@@ -262,7 +263,7 @@ def compile_for(args, data, schedule):
     print_costs(compiled(schedule), compiled(optax.constant_schedule(0.1)))
 
 
-def main():
+def main() -> None:
     parser = make_parser()
     args = parser.parse_args()
 

@@ -5,6 +5,7 @@ import functools
 import math
 import pickle
 import re
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.summary import scalar
+from tensorboardX.writer import Event, SessionLog
 from tqdm import tqdm
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -163,7 +166,7 @@ def digits():
     images = images.repeat(4, 1).repeat(4, 2).repeat(3, 3)
     parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     recipe = dict(
-        depth=8, width=16, batch_size=128, updates=300, schedule="MultiStepLR(0.1, [180, 260])"
+        depth=8, width=16, batch_size=128, updates=160, schedule="MultiStepLR(0.1, [100, 140])"
     )
     train, test = in_memory(parts[0], parts[2]), in_memory(parts[1], parts[3])
     return DataSet(train, test, 10, False, 32, 4, False, (0.3,) * 3, (0.38,) * 3, recipe)
@@ -263,7 +266,11 @@ class Log:
         self.csv = csv.DictWriter(self.file, COLUMNS, lineterminator="\n")
         self.csv.writeheader()
         self.csv.writerows(self.rows)
-        self.board = SummaryWriter(str(args.out / "tensorboard"), purge_step=done + 1)
+        # Not a SummaryWriter: its thread would stop at a full disk, and the program wait for it.
+        (args.out / "tensorboard").mkdir(parents=True, exist_ok=True)
+        self.board = EventsWriter(str(args.out / "tensorboard" / "events"))
+        start = SessionLog(status=SessionLog.START)  # from here on older events are hidden
+        self.board.write_event(Event(wall_time=time.time(), step=done + 1, session_log=start))
         images, seen = args.updates * args.batch_size, done * args.batch_size
         self.bar = tqdm(total=images, initial=seen, unit=" images", unit_scale=True)
 
@@ -276,9 +283,12 @@ class Log:
             if update % self.args.log_every == 0 or "test_loss" in row:
                 self.rows.append(row)
                 self.csv.writerow(row)
-                for name, value in row.items():
-                    self.board.add_scalar(name, value, update)
-        self.file.flush()
+                for name in row.keys() - {"update"}:
+                    value = scalar(name, row[name])
+                    event = Event(wall_time=time.time(), step=update, summary=value)
+                    self.board.write_event(event)
+        for file in (self.file, self.board):
+            file.flush()
         if tested:
             self.bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
         self.bar.set_postfix_str(f"loss {row['loss']:.3f}, lr {row['lr']:.4g}", refresh=False)
