@@ -53,9 +53,10 @@ class Block(nnx.Module):
         for outside, size, s in shapes:
             self.layers.append(ConvNorm(before, outside, size, s, dtype, rngs))
             before = outside
-        self.stride, self.more, self.shortcut = stride, before - inside, None
-        if is_bottleneck and (self.more or stride > 1):
-            self.shortcut = ConvNorm(inside, before, 1, stride, dtype, rngs)
+        self.stride, self.more = stride, before - inside
+        is_projected = is_bottleneck and (self.more or stride > 1)
+        shortcut = ConvNorm(inside, before, 1, stride, dtype, rngs) if is_projected else None
+        self.shortcut = nnx.data(shortcut)
 
     def __call__(self, x, train):
         y = x

@@ -31,7 +31,7 @@ import resnet_parts  # noqa: E402
 
 slow = pytest.mark.slow
 TINY = ["--width", 4, "--batch-size", 32, "--log-every", 1]
-SCHEDULE = "SequentialLR([LinearLR(0.1, 0.1, total_iters=9), StepLR(0.1, 7, 0.5)], [9])"
+SCHEDULE = "SequentialLR([LinearLR(0.01, 0.1, total_iters=9), StepLR(0.01, 7, 0.5)], [9])"
 
 
 @pytest.fixture(autouse=True)
@@ -247,6 +247,7 @@ def test_weight_decay_leaves_batch_norm_and_biases_alone_if_told_to(only_kernels
     @jax.jit
     def update(state):
         model, optimizer = nnx.merge(built.graph, state)
+        optimizer = nnx.Optimizer(model, optimizer.tx, wrt=nnx.Param)  # without momentum
         optimizer.update(model, jax.tree.map(jnp.zeros_like, nnx.state(model, nnx.Param)))
         return jax.tree.leaves(nnx.state(model, nnx.Param))
 
@@ -427,9 +428,8 @@ def assert_same_training(out, expected):
     np.testing.assert_array_equal(column(out, "lr"), column(expected, "lr"))
     # Sums over a batch are added in another order, and the difference grows.
     for name in ("loss", "gradient_norm"):
-        found, wanted = column(out, name), column(expected, name)
-        np.testing.assert_allclose(found[:3], wanted[:3], rtol=1e-5)
-        np.testing.assert_allclose(found, wanted, rtol=0.02)
+        np.testing.assert_allclose(column(out, name)[:3], column(expected, name)[:3], rtol=1e-5)
+    np.testing.assert_allclose(column(out, "loss"), column(expected, "loss"), rtol=0.01)
 
 
 @slow
