@@ -99,8 +99,8 @@ class Program:
         if self.data.flip:
             is_flipped = jax.random.bernoulli(keys[2], shape=(number, 1))
             columns = jnp.where(is_flipped, columns[:, ::-1], columns)
-        # Products with ones and zeros: no gather, which is slow on a TPU. Integers up to 255 are
-        # exact in bfloat16, in which a TPU multiplies, and what is outside of the image is 0.
+        # A row of zeros and a one picks a pixel, and one of zeros alone what is outside of the
+        # image. Integers up to 255 are exact in bfloat16, in which a TPU multiplies.
         rows, columns = (
             jax.nn.one_hot(indices, n)
             for indices, n in zip((rows, columns), images.shape[1:3], strict=True)

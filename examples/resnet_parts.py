@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.summary import scalar
-from tensorboardX.writer import Event, SessionLog
+from tensorboardX.writer import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 from tqdm import tqdm
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
