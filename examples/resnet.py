@@ -238,13 +238,17 @@ def train(args, data, program):
             log.close()
 
 
-def compile_for(args, data, schedule):
-    """Compiles an update for a slice of TPUs that is only described, and prints what it costs."""
+def slice_of_tpus(name):
+    """Devices that are only described: the compiler needs no more."""
     jax.config.update("jax_platforms", "cpu")
     # libtpu asks the machine otherwise, and waits for an answer.
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
     os.environ |= {"TPU_ACCELERATOR_TYPE": "v5litepod-4"}
-    devices = topologies.get_topology_desc(args.compile_for, "tpu").devices
+    return topologies.get_topology_desc(name, "tpu").devices
+
+
+def compile_for(args, data, devices, schedule):
+    """Compiles an update, and prints what it costs."""
 
     def compiled(schedule):
         program = Program(args, data, devices, schedule)
@@ -285,13 +289,16 @@ def main() -> None:
         refuse("schedule", error)
     if args.depth not in BOTTLENECKS if data.is_large else args.depth < 8 or args.depth % 6 != 2:
         refuse("depth", "50, 101 or 152" if data.is_large else "must be 6 n + 2: 8, 14, 20, ...")
-    if args.compile_for:
-        return compile_for(args, data, schedule)
-    devices = jax.devices()
+    try:
+        devices = slice_of_tpus(args.compile_for) if args.compile_for else jax.devices()
+    except (RuntimeError, ValueError) as error:
+        refuse("compile-for", error)
     if args.batch_size % len(devices):
         refuse("batch-size", f"must be a multiple of the {len(devices)} devices")
     if len(devices) % args.fsdp:
         refuse("fsdp", f"must divide the {len(devices)} devices")
+    if args.compile_for:
+        return compile_for(args, data, devices, schedule)
     if args.updates_per_dispatch is None:
         args.updates_per_dispatch = 1 if devices[0].platform == "cpu" else 20
     train(args, data, Program(args, data, devices, schedule))

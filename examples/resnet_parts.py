@@ -304,11 +304,14 @@ class Log:
             for column, color in ((name, "tab:gray"), (f"test_{name}", "tab:blue")):
                 rows = [row for row in self.rows if row.get(column, "") != ""]
                 values = [[float(row[k]) for row in rows] for k in ("update", column)]
-                axes.plot(*values, color=color, label=column)
+                style = "steps-pre" if name == "lr" else "default"
+                axes.plot(*values, color=color, label=column, drawstyle=style)
             axes.set(ylabel=name.replace("_", " "), xlabel="updates")
             axes.set_yscale("linear" if name == "accuracy" else "log")
             axes.grid(alpha=0.25)
             axes.label_outer()
+            if name in ("loss", "accuracy"):
+                axes.legend(frameon=False)
         figure.savefig(self.args.out / "curves.png", dpi=150)
 
 
