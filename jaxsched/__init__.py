@@ -45,10 +45,14 @@ __version__ = "0.1.0"
 
 # The tools of the porting desk, each imported when it is first used.
 _TOOLS = {
+    "from_torch": "jaxsched._from_torch",
+    "resume_from_torch": "jaxsched._resume",
     "parse": "jaxsched._text",
 }
 
 if TYPE_CHECKING:
+    from jaxsched._from_torch import from_torch as from_torch
+    from jaxsched._resume import resume_from_torch as resume_from_torch
     from jaxsched._text import parse as parse
 else:
 

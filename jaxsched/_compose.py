@@ -114,7 +114,7 @@ class ChainedScheduler(Schedule):
     Raises:
         ValueError: another class is a member, or the members differ in `base_lr`. With other
             members torch's result depends on their order and can fall below 0. To get that result,
-            record it and use `RecordedLR`.
+            record it: `from_torch(scheduler, counts=n)` makes a `RecordedLR`.
 
     After the `T_max` of a cosine torch's result is no longer the product. Here it is the product at
     every count.
@@ -137,7 +137,7 @@ class ChainedScheduler(Schedule):
                 raise ValueError(
                     f"`schedulers` must each be base_lr times a factor, got {shorten(part)}. What "
                     "torch makes of others depends on their order: replay its own values with "
-                    "RecordedLR (from_torch is to record them)"
+                    "RecordedLR, which from_torch(scheduler, counts=n) makes"
                 )
         numbers = {base_lr for base_lr in self._base_lrs if not is_array(base_lr)}
         if len(numbers) > 1:

@@ -12,7 +12,7 @@ from jaxsched._ops import Ops
 from jaxsched._schedule import Member, Schedule, member, shorten
 
 
-def _one_or_more(name: str, value: Any) -> Any:
+def one_or_more(name: str, value: Any) -> Any:
     if not isinstance(value, Iterable) or isinstance(value, str) or getattr(value, "ndim", 1) == 0:
         return integer(at_least=1)(name, value)
     lengths = tuple(integers(at_least=1, ordered=True)(name, value))
@@ -101,7 +101,7 @@ class per_epoch(_InEpochs, Schedule):
     _is_factor, _is_smooth = True, False
 
     schedule: Member = argument(_in_epochs)
-    steps_per_epoch: CountOrCounts = argument(_one_or_more)
+    steps_per_epoch: CountOrCounts = argument(one_or_more)
 
     def _value(self, count, part, ops):
         epoch, _, _ = self._epoch(count, ops)
@@ -165,7 +165,7 @@ class smooth_epochs(_InEpochs, Schedule):
     _is_factor = True
 
     schedule: Member = argument(_can_be_smooth)
-    steps_per_epoch: CountOrCounts = argument(_one_or_more)
+    steps_per_epoch: CountOrCounts = argument(one_or_more)
 
     def _value(self, count, part, ops):
         epoch, step, length = self._epoch(count, ops)

@@ -239,19 +239,30 @@ def observe(opt_state: _T, metric: Any) -> _T:
     [0.5]
     [0.25]
     """
+    if not _nodes(opt_state, PlateauState) and _nodes(metric, PlateauState):
+        raise TypeError("`opt_state` comes first, then `metric`: observe(opt_state, val_loss)")
+    return map_plateaus(lambda state: tell(state, metric), opt_state)
+
+
+def plateaus(opt_state: Any) -> list[ReduceLROnPlateau]:
+    """Those whose states are in an optimizer state, at least one."""
     found = _nodes(opt_state, PlateauState)
     if not found:
-        if _nodes(metric, PlateauState):
-            raise TypeError("`opt_state` comes first, then `metric`: observe(opt_state, val_loss)")
         raise ValueError(
             "`opt_state` holds no ReduceLROnPlateau: put one into optax.inject_hyperparams, as in "
             "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"
         )
-    variable = _variable()
+    return [state.schedule for state in found]
+
+
+def map_plateaus(fn: Callable[[PlateauState], PlateauState], opt_state: _T) -> _T:
+    """An optimizer state with each plateau's state replaced by fn(state)."""
+    plateaus(opt_state)
+    found, variable = _nodes(opt_state, PlateauState), _variable()
     if not _nodes(found, variable):
-        return _map(lambda state: tell(state, metric), opt_state, PlateauState)
+        return _map(fn, opt_state, PlateauState)
     for state in found:
-        told = tell(_map(lambda v: v[...], state, variable), metric)
-        for v, value in zip(_nodes(state, variable), jax.tree.leaves(told), strict=True):
+        new = fn(_map(lambda v: v[...], state, variable))
+        for v, value in zip(_nodes(state, variable), jax.tree.leaves(new), strict=True):
             v[...] = value
     return opt_state

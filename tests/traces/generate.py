@@ -7,16 +7,17 @@
 
 import json
 from itertools import groupby
+from typing import Any
 
 import torch
 
-from tests.traces import FOLDER, groups, plateau, train
+from tests.traces import FOLDER, groups, objects, plateau, train
 from tests.traces.cases import CASES, Case, construct
 
 
-def trace(class_name: str, case: Case) -> dict[str, list[float]]:
-    """lr and momentum after the scheduler's construction, and after each of its steps."""
-    base_lr = next(_find("base_lr", case.kwargs), 0.1)  # OneCycleLR has none, and sets its own
+def scheduler(class_name: str, kwargs: dict) -> Any:
+    """torch's scheduler for the `kwargs` of a case, with an optimizer that has done a step."""
+    base_lr = next(_find("base_lr", kwargs), 0.1)  # OneCycleLR has none, and sets its own
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr, momentum=0.9)
 
     def make(name, kwargs):
@@ -28,12 +29,18 @@ def trace(class_name: str, case: Case) -> dict[str, list[float]]:
         room = torch.optim.swa_utils if name == "SWALR" else torch.optim.lr_scheduler
         return getattr(room, name)(optimizer, **kwargs)
 
-    scheduler = construct(make, class_name, case.kwargs)
-    group = optimizer.param_groups[0]
-    values = {"lr": [group["lr"]], "momentum": [group["momentum"]]}
+    made = construct(make, class_name, kwargs)
     optimizer.step()  # changes nothing without a gradient, but torch warns if it is left out
+    return made
+
+
+def trace(class_name: str, case: Case) -> dict[str, list[float]]:
+    """lr and momentum after the scheduler's construction, and after each of its steps."""
+    made = scheduler(class_name, case.kwargs)
+    group = made.optimizer.param_groups[0]
+    values = {"lr": [group["lr"]], "momentum": [group["momentum"]]}
     for _ in range(case.counts - 1):
-        scheduler.step()
+        made.step()
         values["lr"].append(group["lr"])
         values["momentum"].append(group["momentum"])
     if class_name not in ("CyclicLR", "OneCycleLR"):
@@ -74,7 +81,7 @@ def to_text(made: dict) -> str:
 if __name__ == "__main__":
     for class_name in [*CASES, "ReduceLROnPlateau"]:
         (FOLDER / f"{class_name}.json").write_text(to_text(make(class_name)))
-    for training in (train, groups):
+    for training in (train, groups, objects):
         made = training.make()
         lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(made[key])}" for key in made)
         training.FILE.write_text(f"{{\n{lines}\n}}\n")

@@ -154,12 +154,17 @@ CASES = [
 ]
 
 
-def trace(case: Case) -> dict[str, list[float]]:
-    kwargs = dict(case.kwargs)
+def scheduler(kwargs: dict[str, Any]) -> Any:
+    """torch's scheduler for the `kwargs` of a case."""
+    kwargs = dict(kwargs)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=kwargs.pop("base_lr"))
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **kwargs)
-    lrs = [optimizer.param_groups[0]["lr"]]
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **kwargs)
+
+
+def trace(case: Case) -> dict[str, list[float]]:
+    made = scheduler(case.kwargs)
+    lrs = [made.optimizer.param_groups[0]["lr"]]
     for metric in case.metrics:
-        scheduler.step(metric)
-        lrs.append(optimizer.param_groups[0]["lr"])
+        made.step(metric)
+        lrs.append(made.optimizer.param_groups[0]["lr"])
     return {"metric": case.metrics, "lr": lrs}
