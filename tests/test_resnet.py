@@ -421,6 +421,9 @@ def test_killed_it_loses_only_the_updates_since_the_last_checkpoint(tmp_path, wh
 def test_a_disk_that_takes_no_more_is_told_and_the_last_good_checkpoint_stays(tmp_path, whole):
     process = start(tmp_path, *LINE)
     wait_for_updates(process, tmp_path, 9)
+    while not steps(tmp_path):  # the first checkpoint is written beside the updates
+        assert process.poll() is None
+        time.sleep(0.01)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2**13, 2**13))  # bytes in a file
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 1
