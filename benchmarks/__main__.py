@@ -1,6 +1,6 @@
 """jaxsched beside optax, torch and braintools: a ratio a row, with its goal.
 
-    python -m benchmarks            all rows, six minutes; also writes benchmarks/RESULTS.md
+    python -m benchmarks            all rows, eight minutes; also writes benchmarks/RESULTS.md
     python -m benchmarks --short    the rows that need no clock; fails if one misses its goal
 
 torch and braintools are measured where they are installed. All of it runs on the CPU; rows of TPU
@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks import accelerators, accuracy, program, timing
+from benchmarks import accelerators, accuracy, program, timing, training
 from benchmarks.family import VERSIONS, family, in_optax, jaxsched, torch
 from benchmarks.table import Row, at_most, markdown, missed, seconds, table, with_small
 
@@ -259,6 +259,7 @@ def full():
     what = "update of 4 million parameters with the schedule, over one with a constant lr"
     row(f"{what}, CPU", 1.02, updates, 3, limit)
     rows.append(Row(f"GPU: {what}", "not measured", "at most 1.01", None, "no GPU was at hand"))
+    rows += run(training.rows)
     tpu, gpu = run(on_accelerators)
     if gpu:
         beside = {n: (ours / optax, ours, optax) for n, (ours, optax) in gpu.items() if optax}

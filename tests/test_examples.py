@@ -305,6 +305,38 @@ def test_sweep_trains_16_models_in_a_minute_and_the_best_reaches_97_percent(tmp_
     assert float(rows[0]["test_accuracy"]) >= 0.97
 
 
+@pytest.mark.slow
+def test_a_sweep_over_8_devices_gives_what_it_gives_on_one(tmp_path):
+    def sweep(devices):
+        line = ["--out", tmp_path / devices, "--epochs", 4, "--devices", devices]
+        process = run(*line, devices=8, program="sweep.py")
+        assert process.returncode == 0, process.stderr
+        rows = read_rows(tmp_path / devices / "sweep.csv")
+        return process.stdout, {row["lr"]: row for row in rows}
+
+    (one, expected), (eight, found) = sweep("one"), sweep("all")
+    assert "16 models, trained at once on 1 device(s)" in one
+    assert "16 models, trained at once on 8 device(s)" in eight
+    assert one[one.index("won: ") :].splitlines()[0] in eight
+    assert found.keys() == expected.keys()
+    for lr, row in found.items():
+        assert (row["gamma"], row["milestones"]) == (
+            expected[lr]["gamma"],
+            expected[lr]["milestones"],
+        )
+        if float(lr) < 0.5:  # a higher one enlarges every difference of a sum
+            losses = float(row["test_loss"]), float(expected[lr]["test_loss"])
+            np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_sweep_that_devices_cannot_share_is_refused(tmp_path):
+    line = ["--out", tmp_path, "--models", 12, "--devices", "all"]
+    process = run(*line, devices=8, program="sweep.py")
+    assert process.returncode == 2
+    assert "argument --models: must be a multiple of the 8 devices" in process.stderr
+
+
 ALONE = """
 import jax, numpy as np, sweep
 rng, key = np.random.default_rng(0), jax.random.key(0)
