@@ -23,11 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from flax import nnx
 from sklearn.datasets import load_digits
-from torch import nn
-from torch.optim.lr_scheduler import LinearLR, MultiStepLR, SequentialLR
+from torch import nn  # pyright: ignore[reportMissingImports]
+from torch.optim.lr_scheduler import (  # pyright: ignore[reportMissingImports]
+    LinearLR,
+    MultiStepLR,
+    SequentialLR,
+)
 
 import jaxsched as js
 
@@ -74,12 +78,14 @@ def train_in_torch(model, images, labels, epochs, log):
         writer = csv.writer(file)
         writer.writerow(["epoch", "lr", "loss"])
         for epoch in range(epochs):
+            losses = []
             for x, y in batches(images, labels, epoch):
                 optimizer.zero_grad()
                 loss = loss_fn(model(torch.from_numpy(x)[:, None]), torch.from_numpy(y))
                 loss.backward()
                 optimizer.step()
-            writer.writerow([epoch, scheduler.get_last_lr()[0], loss.item()])
+                losses.append(loss.item())
+            writer.writerow([epoch, scheduler.get_last_lr()[0], np.mean(losses)])
             scheduler.step()
     return scheduler
 
@@ -139,7 +145,7 @@ def train_in_jax(schedule, weights, images, labels, epochs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--epochs", type=int, default=25)
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
