@@ -313,6 +313,7 @@ STATE = observed(PLATEAU, LOSSES)[8]
             {},
             r"by a known number of cuts, got ReduceLROnPlateau\(0.5, .* for 0.3",
         ),
+        (STATE, as_torch(STATE, 0.2501), {}, "by a known number of cuts, got .* for 0.2501$"),
         (STATE, as_torch(STATE, 0.0), {}, "by a known number of cuts, got .* for 0$"),
         (
             STATE,
