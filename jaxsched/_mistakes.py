@@ -48,8 +48,8 @@ _TEXTS = {
         "here: smooth_epochs, ExponentialLR.",
     ),
     "stands-still": (
-        "The log stands still in each epoch where the schedule moves at every update.",
-        "Use per_epoch here, not smooth_epochs, or step at every update in that run.",
+        "The log stands still for {length} counts where the schedule moves at every count.",
+        "Use per_epoch here and a schedule in epochs, or step at every update in that run.",
     ),
     "optax-late": (
         "The log decays one count late at some boundaries, as optax's exponential_decay does under "
@@ -329,7 +329,7 @@ def _restart(reading: Reading, log: Log) -> Iterator[Proposal]:
     found = {(int(counts[row]), int(counts[row] - counts[0])) for row in again}
     first = int(np.argmin(log.agrees(reading)))
     later = log.changes[log.changes >= first]
-    if first and len(later):
+    if first and len(later) > 1:  # one change later may be another milestone
         # How far it is behind shows where the schedule makes the log's last change.
         row = int(later[-1])
         gap = int(counts[row] - counts[row - 1])
@@ -344,8 +344,7 @@ def _restart(reading: Reading, log: Log) -> Iterator[Proposal]:
                 continue
             before = counts[first - 1 - int(np.argmin(agrees[:first][::-1]))]
             starts_at_zero = (agrees[:first].all() or before < by) and by <= counts[first]
-            if starts_at_zero or len(later) > 1:
-                found.add((by if starts_at_zero else int(counts[first]), by))
+            found.add((by if starts_at_zero else int(counts[first]), by))
     for at, by in sorted(found, key=lambda pair: pair[0] - pair[1]):
         variant = reading.shifted(
             lambda c, at=at, by=by: np.where(c < at, c, np.maximum(c - by, 0))
@@ -373,7 +372,12 @@ def _smooth(reading: Reading, log: Log) -> Iterator[Proposal]:
         if variant := _with(reading, change):
             yield _proposal(variant, 1, "smooth")._replace(is_last=change is not epochs)
     if variant := _with(reading, stand_still):
-        yield _proposal(variant, 1, "stands-still")
+        lengths = [p.steps_per_epoch for p in parts(reading.schedule) if is_adapter(p)]
+        yield _proposal(variant, 1, "stands-still", length=lengths[0])
+    length = int(np.diff(log.counts[log.changes[:2]]).sum())
+    if length > 1 and isinstance(reading.schedule, Schedule):
+        variant = reading.shifted(lambda counts: counts // length * length)
+        yield _proposal(variant, 3, "stands-still", length=length)
 
 
 def _late_in_optax(reading: Reading, log: Log) -> Iterator[Proposal]:

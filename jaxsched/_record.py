@@ -162,6 +162,8 @@ def _tensorboard(path: str, where: str) -> Columns:
             columns[tag] = {step: array.item() for step, array in arrays.items() if array.size == 1}
     except Exception as error:  # whatever its parser meets in a damaged file
         raise ValueError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
+    if not columns:
+        raise ValueError(f"{where} must be of TensorBoard and have scalars; it has none")
     steps = sorted({step for column in columns.values() for step in column})
     rows = {tag: [column.get(step) for step in steps] for tag, column in columns.items()}
     return rows | {"step": steps}

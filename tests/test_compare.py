@@ -366,7 +366,9 @@ def test_a_warmup_that_the_schedule_does_not_have():
 def test_smooth_and_standing_still():
     smooth, still = epochs_of_cosine(adapter=js.smooth_epochs), epochs_of_cosine()
     assert codes(js.compare(still, smooth(COUNTS))) == ["smooth"]
-    assert codes(js.compare(smooth, still(COUNTS))) == ["stands-still"]
+    for moves in (smooth, js.CosineAnnealingLR(0.1, 23 * 7)):
+        (finding,) = js.compare(moves, still(COUNTS)).diagnoses
+        assert finding.code == "stands-still" and "for 7 counts" in finding.message
     assert codes(js.compare(step(), on_device(optax.exponential_decay(0.1, 30, 0.3), 170))) == [
         "smooth",
         "float32-arithmetic",
@@ -506,6 +508,7 @@ def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr):
         (cosine(), js.PolynomialLR(0.1, 90)),
         (cosine(), js.CosineAnnealingWarmRestarts(0.1, 30)),
         (multi_step(), js.MultiStepLR(0.1, [30, 60, 110])),
+        (js.MultiStepLR(0.1, [30]), js.MultiStepLR(0.1, [60])),
         (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4)),
         (epochs_of_cosine(), epochs_of_steps()),
         (warmup_cosine(), warmup_steps()),
@@ -514,6 +517,11 @@ def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr):
 def test_another_schedule_is_not_explained(schedule, other):
     comparison = js.compare(schedule, other(COUNTS))
     assert comparison.diagnoses == (), str(comparison)
+
+
+def test_what_is_said_of_an_argument_is_said_of_the_schedule_that_was_given():
+    comparison = js.compare(step(), exponential()(COUNTS))
+    assert "gamma=0.95, not 0.3" in str(comparison)  # and not that of a smooth StepLR
 
 
 @pytest.mark.parametrize("lrs", [[0.2], [0.2, 0.2], [0.1, 0.05, 0.05]])

@@ -231,6 +231,8 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path, text):
 def test_what_is_no_file_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.csv"):
         read(tmp_path / "missing.csv")
+    with pytest.raises(ValueError, match="must be of TensorBoard and have scalars; it has none"):
+        read(tmp_path)
     with pytest.raises(FileNotFoundError):
         read(str(tmp_path / "events.out.tfevents.1"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
