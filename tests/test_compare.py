@@ -363,6 +363,31 @@ def test_a_warmup_that_the_schedule_does_not_have():
         assert finding.code == "added-warmup" and "20 counts, from 0.01 on" in finding.message
 
 
+@pytest.mark.parametrize("length", [1, 7])
+@pytest.mark.parametrize("by", [-5, 5])
+def test_milestones_that_count_from_the_start_of_the_run(length, by):
+    def run(*milestones):
+        decay = js.MultiStepLR(0.1, milestones)
+        decay = js.per_epoch(decay, length) if length > 1 else decay
+        return js.SequentialLR([js.LinearLR(0.1, 0.1, 1.0, 5 * length), decay], [5 * length])
+
+    log = run(11 + by, 16 + by)(np.arange(30 * length))
+    (finding,) = js.compare(run(11, 16), log).diagnoses
+    assert finding.code == "milestones-clock"
+    assert f"MultiStepLR {5 * length} counts {'later' if by > 0 else 'earlier'}" in finding.message
+    assert f"write milestones=({11 + by}, {16 + by}) here" in finding.advice
+
+
+@pytest.mark.parametrize("warmup", [0, 3, 9])
+def test_another_warmup_with_the_decays_at_the_same_counts(warmup):
+    def run(warmup):
+        return after_warmup(js.MultiStepLR(0.1, [20 - warmup, 30 - warmup]), 0.1, warmup)
+
+    (finding,) = js.compare(run(5), run(warmup)(np.arange(40))).diagnoses
+    assert finding.code == ("another-warmup" if warmup else "no-warmup")
+    assert (f"{warmup} counts" if warmup else "the 5 counts of LinearLR") in finding.message
+
+
 def test_smooth_and_standing_still():
     smooth, still = epochs_of_cosine(adapter=js.smooth_epochs), epochs_of_cosine()
     assert codes(js.compare(still, smooth(COUNTS))) == ["smooth"]
