@@ -580,7 +580,7 @@ def test_a_schedule_of_arrays_is_compared_by_its_numbers():
 
 def test_nothing_is_said_of_counts_at_which_a_function_is_not_known():
     counts = np.arange(40)
-    lrs = np.minimum(2 * counts, 41) + 1.0  # twice as fast, and then held
+    lrs = np.minimum(2 * counts, 40) + 1.0  # twice as fast, and then held
     comparison = js.compare(js.LambdaLR(1.0, lambda count: count + 1.0), lrs)
     assert not comparison and comparison.diagnoses == ()
 
