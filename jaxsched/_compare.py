@@ -241,14 +241,14 @@ def _numberings(record: Record, clock: per_epoch | None) -> dict[str, np.ndarray
         }
     if record.in_epochs and clock is not None:
         numberings = {note: _updates(epochs, clock) for note, epochs in numberings.items()}
-    if max(int(counts[-1]) for counts in numberings.values()) >= 2**53:
-        raise ValueError("`recorded` must have counts below 2**53")
     return numberings
 
 
 def _updates(epochs: np.ndarray, clock: per_epoch) -> np.ndarray:
     """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
     lengths = np.atleast_1d(np.asarray(clock.steps_per_epoch))
+    if (int(epochs[-1]) + 1) * int(lengths.max()) >= 2**53:
+        raise ValueError(f"`recorded` must have counts below 2**53, got epoch {epochs[-1]}")
     listed = np.minimum(epochs, len(lengths) - 1)
     starts = np.concatenate([[0], np.cumsum(lengths)])[listed]
     starts = starts + (epochs - listed) * lengths[-1]

@@ -115,24 +115,17 @@ def diagnose(
 ) -> tuple[str | None, tuple[Finding, ...]]:
     """The findings that together explain every row of one of the logs, and the name of that log.
 
-    They are the fewest that do: one mistake or two, in double or in float32. If nothing does, there
-    are none.
+    They are one mistake, or float32 arithmetic, or two mistakes, or mistakes in float32: the first
+    that explains it. If nothing does, there are none.
     """
     logs = {name: log for name, log in logs.items() if len(log.lrs) >= _FEWEST_ROWS}
     floats = {name: dataclasses.replace(log, in_float32=True) for name, log in logs.items()}
     with np.errstate(all="ignore"):
-        for number in (1, 2):
-            rounded: list[tuple[str, tuple[Finding, ...]]] = [
-                (name, (_IN_FLOAT32,)) for name, log in floats.items() if log.is_explained(reading)
-            ]
-            for name, log in floats.items():
+        for number, kind in ((1, logs), (0, floats), (2, logs), (1, floats), (2, floats)):
+            for name, log in kind.items():
                 for last, findings in _explanations(reading, log, mistakes, number):
                     if log.is_explained(last):
-                        if logs[name].is_explained(last):
-                            return name, findings
-                        rounded.append((name, (*findings, _IN_FLOAT32)))
-            if rounded:
-                return rounded[0]
+                        return name, findings + (_IN_FLOAT32,) * log.in_float32
     return None, ()
 
 
@@ -144,13 +137,14 @@ def _explanations(
     before: tuple[Finding, ...] = (),
     spent: int = 0,
 ) -> Iterator[tuple[Reading, tuple[Finding, ...]]]:
+    if number == 0:
+        yield reading, before
+        return
     affordable = len(log.changes) + 1 - spent
     for mistake in mistakes:
         for last, finding, cost, is_last in mistake(reading, log):
             if cost > affordable or any(finding.code == other.code for other in before):
                 continue
-            findings = (*before, finding)
-            if number == 1:
-                yield last, findings
-            elif not is_last:
+            if number == 1 or not is_last:
+                findings = (*before, finding)
                 yield from _explanations(last, log, mistakes, number - 1, findings, spent + cost)

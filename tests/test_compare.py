@@ -95,6 +95,12 @@ def test_equal_is_to_the_precision_of_float32(part):
     assert codes(comparison) == ([] if comparison.equal else ["float32-arithmetic"])
 
 
+def test_a_last_bit_is_not_called_another_learning_rate():
+    lrs = js.CosineAnnealingLR(0.1, 100)(np.arange(50)).astype(np.float32)
+    lrs[30] = np.nextafter(lrs[30], np.float32(0))
+    assert codes(js.compare(js.CosineAnnealingLR(0.1, 100), lrs)) == ["float32-arithmetic"]
+
+
 def test_a_residue_of_torch_is_a_zero():
     schedule = js.LinearLR(0.1, 1.0, 0.0, total_iters=3)
     assert js.compare(schedule, [0.1, 0.2 / 3, 0.1 / 3, 1e-18, -1e-18])
@@ -316,6 +322,12 @@ def test_a_mistake_is_found_in_a_log_with_few_digits():
     assert sorted(codes(js.compare(warmup_steps(), texts))) == ["another-gamma", "off-by-one"]
 
 
+def test_a_gamma_is_found_in_a_log_of_some_counts():
+    log = {"step": COUNTS[::10], "lr": exponential(gamma=0.9)(COUNTS[::10])}
+    (finding,) = js.compare(exponential(), log).diagnoses
+    assert "gamma=0.9, not 0.95" in finding.message
+
+
 def test_the_numbers_of_a_mistake_are_told():
     messages = [
         (
@@ -351,6 +363,12 @@ def test_epochs_for_updates_and_updates_for_epochs(length):
     for smooth in (js.CosineAnnealingLR(0.1, 20 * length), js.MultiStepLR(0.1, updates[1::length])):
         rows = smooth(np.arange(20) * length)  # a row for each epoch
         assert codes(js.compare(smooth, rows)) == ["epochs-for-updates"]
+
+
+def test_one_update_fewer_in_an_epoch_is_found_in_a_smooth_schedule_too():
+    smooth = js.smooth_epochs
+    other = epochs_of_cosine(length=6, adapter=smooth)(COUNTS)
+    assert codes(js.compare(epochs_of_cosine(adapter=smooth), other)) == ["steps-per-epoch"]
 
 
 def test_a_warmup_that_the_schedule_does_not_have():
@@ -549,6 +567,12 @@ def test_what_is_said_of_an_argument_is_said_of_the_schedule_that_was_given():
     assert "gamma=0.95, not 0.3" in str(comparison)  # and not that of a smooth StepLR
 
 
+def test_two_last_rows_are_no_restart():
+    lrs = multi_step()(COUNTS)
+    lrs[-2:] = 0.1
+    assert js.compare(multi_step(), lrs).diagnoses == ()
+
+
 @pytest.mark.parametrize("lrs", [[0.2], [0.2, 0.2], [0.1, 0.05, 0.05]])
 def test_a_few_rows_are_not_explained(lrs):
     assert js.compare(js.StepLR(0.1, 1), lrs).diagnoses == ()
@@ -565,7 +589,7 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="must have a column `val_loss`, `metric` or the like"):
         js.compare(js.ReduceLROnPlateau(0.1), [0.1])
     with pytest.raises(ValueError, match="`recorded` must have counts below 2"):
-        js.compare(step(), {"epoch": [2**52], "lr": [1]}, steps_per_epoch=391)
+        js.compare(step(), {"epoch": [2**52], "lr": [1]}, steps_per_epoch=2**61)
     with pytest.raises(ValueError, match="counts below 1,000,000 for a function .* got 1,000,000"):
         js.compare(lambda count: 1.0, {"step": [10**6], "lr": [1]})
     with pytest.raises(TypeError, match="`base_lr` must be a finite number"):
@@ -577,6 +601,13 @@ def test_a_schedule_of_arrays_is_compared_by_its_numbers():
         js.MultiStepLR(jnp.float32(0.5), jnp.array([2, 4]), np.float32(0.5)), jnp.array(9)
     )
     assert js.compare(schedule, [0.5, 0.5, 0.25, 0.25, 0.125])
+
+
+def test_nothing_is_said_of_counts_at_which_a_function_is_not_known():
+    counts = np.arange(40)
+    lrs = np.minimum(2 * counts, 40) + 1.0  # twice as fast, and then held
+    comparison = js.compare(js.LambdaLR(1.0, lambda count: count + 1.0), lrs)
+    assert not comparison and comparison.diagnoses == ()
 
 
 @pytest.mark.parametrize("num_counts", [100, 2000])
