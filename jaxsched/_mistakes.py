@@ -505,11 +505,12 @@ def _with_length(part: Any, warmup: Any, new: int) -> Iterator[Any]:
         return
     by, old = new - warmup.total_iters, part.milestones
     all_moved = tuple(milestone + by for milestone in old)
-    for milestones in dict.fromkeys([all_moved, (all_moved[0], *old[1:]), old]):
-        if all(a < b for a, b in itertools.pairwise((-1, *milestones))):
-            yield SequentialLR(members, milestones)
+    choices = [(members, m) for m in dict.fromkeys([all_moved, (all_moved[0], *old[1:]), old])]
     # The same decays, at the same counts of the whole.
-    yield SequentialLR([members[0], *(_moved(member, -by) for member in members[1:])], all_moved)
+    choices += [([members[0], *(_moved(member, -by) for member in members[1:])], all_moved)]
+    for chosen, milestones in choices:
+        if all(a < b for a, b in itertools.pairwise((-1, *milestones))):
+            yield SequentialLR(chosen, milestones)
 
 
 def _added_warmup(reading: Reading, log: Log) -> Iterator[Proposal]:
