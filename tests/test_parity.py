@@ -109,14 +109,17 @@ def scanned(schedules, lengths):
     return [value[:length] for value, length in zip(values, lengths, strict=True)]
 
 
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("class_name", "way"),
     [
         # The heart by default, the others in the slow run: 29 schedules are compared with the
         # host, on the device, in test_schedule.
-        pytest.param(c, way, marks=[] if "Step" in c else pytest.mark.slow)
+        pytest.param(c, way, marks=marks if "Step" in c else slow)
         for c in CLASSES
-        for way in (eager, jitted, vmapped, scanned)
+        for way, marks in {jitted: (), scanned: (), eager: slow, vmapped: slow}.items()
     ],
 )
 def test_on_the_device_it_is_torch_to_the_last_bit_of_float32(class_name, way):
