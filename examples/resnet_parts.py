@@ -126,7 +126,7 @@ class Batches:
         epochs, at = np.divmod(index * self.batch_size + self.mine, len(labels))
         if self.seed is None:  # in order; what is past the end is marked
             return self.images.read(at), np.where(epochs == 0, labels[at], -1)
-        # Shuffled by seed and epoch. A batch may hold the end of an epoch and the next one's begin.
+        # Shuffled by seed and epoch. A batch may hold the end of one epoch and rows of the next.
         rows = at.copy()
         for epoch in np.unique(epochs):
             order = permutation(self.seed, epoch, len(labels))
