@@ -363,7 +363,7 @@ def test_each_model_of_a_sweep_trains_as_it_would_alone():
 def test_the_port_from_torch_has_the_same_log_and_the_same_weights():
     process = run("--epochs", 17, program="port_from_torch.py")
     assert process.returncode == 0, process.stderr
-    schedule, log, _, *weights, last = process.stdout.splitlines()
+    schedule, log, run_in_jax, *weights, last = process.stdout.splitlines()
     assert schedule.startswith("the schedule: SequentialLR((LinearLR(0.1, start_factor=0.1")
-    assert "equal" in log
+    assert log.endswith(": Equal in all 17 rows.") and run_in_jax.endswith(log[-24:])
     assert len(weights) == 6 and last == "the weights are the same"
