@@ -361,9 +361,10 @@ def test_each_model_of_a_sweep_trains_as_it_would_alone():
 
 @pytest.mark.torch
 def test_the_port_from_torch_has_the_same_log_and_the_same_weights():
-    process = run("--epochs", 17, program="port_from_torch.py")
+    process = run("--epochs", 21, program="port_from_torch.py")
     assert process.returncode == 0, process.stderr
     schedule, log, run_in_jax, *weights, last = process.stdout.splitlines()
     assert schedule.startswith("the schedule: SequentialLR((LinearLR(0.1, start_factor=0.1")
-    assert log.endswith(": Equal in all 17 rows.") and run_in_jax.endswith(log[-24:])
+    for compared in (log, run_in_jax):
+        assert compared.endswith(": Equal in all 21 rows.")
     assert len(weights) == 6 and last == "the weights are the same"
