@@ -147,11 +147,15 @@ def finite_difference(function, x):
 )
 @pytest.mark.parametrize("x64", [False, True])
 def test_a_schedules_gradient_is_the_difference_quotient(build, x, counts, x64):
+    def call(x, count):
+        return build(x)(count)
+
     with jax.enable_x64(x64):
         argument = jnp.asarray(x)
+        gradients = jax.grad(call), jax.jit(jax.grad(call))
         for count in counts:
             expected = finite_difference(lambda x, c=count: build(x)(c), float(argument))
-            for call in (lambda x, c: build(x)(c), jax.jit(lambda x, c: build(x)(c))):
-                got = jax.grad(call)(argument, jnp.int32(count))
+            for gradient in gradients:
+                got = gradient(argument, jnp.int32(count))
                 # About 1e-10 of the value is a rounding error of the difference quotient.
                 np.testing.assert_allclose(got, expected, rtol=3e-7, atol=1e-9)
