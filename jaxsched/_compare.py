@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import has_arrays
-from jaxsched._curve import Finding, curve
+from jaxsched._curve import Finding, curve, known
 from jaxsched._custom import RecordedLR
 from jaxsched._diagnose import Log, Reading, diagnose
 from jaxsched._epochs import per_epoch
@@ -181,7 +180,7 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
         member("schedule", schedule)
     record = read(recorded, is_plateau)
     numberings = _numberings(record, clock)
-    shown, known, replay = numberings, _COUNT_MAX, _no_replay
+    shown, known_to, replay = numberings, _COUNT_MAX, _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
@@ -193,11 +192,11 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
         replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
     else:
         last = max(int(counts[-1]) for counts in numberings.values())
-        schedule, known = _on_host(schedule, last + 2)
+        schedule, known_to = _on_host(schedule, last + 2)
         if clock is not None and not any(map(is_adapter, schedule._parts())):
             schedule = per_epoch(schedule, clock.steps_per_epoch)
     logs = {
-        note: Log(counts, record.lrs, record.slack, schedule, known, replay)
+        note: Log(counts, record.lrs, record.slack, schedule, known_to, replay)
         for note, counts in numberings.items()
     }
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
@@ -246,15 +245,13 @@ def _numberings(record: Record, clock: per_epoch | None) -> dict[str, np.ndarray
 
 def _updates(epochs: np.ndarray, clock: per_epoch) -> np.ndarray:
     """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
-    lengths = np.atleast_1d(np.asarray(clock.steps_per_epoch))
-    if (int(epochs[-1]) + 1) * int(lengths.max()) >= 2**53:
+    if (int(epochs[-1]) + 1) * int(np.max(clock.steps_per_epoch)) >= 2**53:
         raise ValueError(f"`recorded` must have counts below 2**53, got epoch {epochs[-1]}")
-    listed = np.minimum(epochs, len(lengths) - 1)
-    starts = np.concatenate([[0], np.cumsum(lengths)])[listed]
-    starts = starts + (epochs - listed) * lengths[-1]
+    starts = clock._first_update(epochs, NUMPY)
+    lengths = np.broadcast_to(clock._epoch(starts, NUMPY)[2], starts.shape)
     first, rows = np.unique(epochs, return_index=True, return_counts=True)[1:]
     place = np.arange(len(epochs)) - np.repeat(first, rows)
-    if place.any() and (rows[:-1] != lengths[listed[first]][:-1]).any():
+    if place.any() and (rows[:-1] != lengths[first][:-1]).any():
         raise ValueError(
             "`recorded` must have a column `step`, or one row for each epoch, or as many as "
             f"`steps_per_epoch` says, got {rows[0]} of epoch {epochs[0]}"
@@ -317,12 +314,6 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
             )
         return RecordedLR(curve(schedule, num_counts)), num_counts
 
-    def in_numbers(part: Any) -> Any:
-        if part._is_concrete:
-            return part
-        arrays = {name: v for name, v in part.__getstate__().items() if has_arrays(v)}
-        return dataclasses.replace(part, **jax.tree.map(lambda x: np.asarray(x).tolist(), arrays))
-
     def in_table(part: Any) -> Any:
         if not part._is_traced:
             return part
@@ -334,7 +325,7 @@ def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
                 pass
         return RecordedLR(part(np.arange(num_counts)))
 
-    schedule = changed(schedule, in_numbers)
+    schedule = known(schedule)
     if num_counts <= _MOST_COUNTS and any(part._is_traced for part in schedule._parts()):
         try:
             return changed(schedule, in_table), num_counts

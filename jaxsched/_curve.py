@@ -25,6 +25,7 @@ from jaxsched._decay import (
 )
 from jaxsched._epochs import per_epoch, smooth_epochs
 from jaxsched._habits import describe
+from jaxsched._ops import PYTHON
 from jaxsched._plateau import ReduceLROnPlateau
 from jaxsched._schedule import Schedule, member
 from jaxsched._stack import unstack
@@ -139,16 +140,8 @@ def parts(
         case clamp(schedule=inner, last_count=last):
             yield from parts(inner, at, min(stop, at(last + 1)), adapter)
         case per_epoch(schedule=inner) | smooth_epochs(schedule=inner):
-            in_updates = lambda epoch: at(_first_update(schedule, epoch))  # noqa: E731
+            in_updates = lambda epoch: at(schedule._first_update(epoch, PYTHON))  # noqa: E731
             yield from parts(inner, in_updates, stop, schedule)
-
-
-def _first_update(adapter: per_epoch | smooth_epochs, epoch: int) -> int:
-    lengths: Any = adapter.steps_per_epoch
-    if not isinstance(lengths, tuple):
-        return epoch * lengths
-    listed = min(epoch, len(lengths) - 1)
-    return adapter._starts[listed] + (epoch - listed) * lengths[-1]
 
 
 def length(schedule: Schedule, down_to: float) -> int:

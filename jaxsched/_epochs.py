@@ -12,7 +12,7 @@ from jaxsched._ops import Ops
 from jaxsched._schedule import Member, Schedule, member, shorten
 
 
-def one_or_more(name: str, value: Any) -> Any:
+def _one_or_more(name: str, value: Any) -> Any:
     if not isinstance(value, Iterable) or isinstance(value, str) or getattr(value, "ndim", 1) == 0:
         return integer(at_least=1)(name, value)
     lengths = tuple(integers(at_least=1, ordered=True)(name, value))
@@ -37,6 +37,14 @@ class _InEpochs:
         others = ops.quotient(ops.maximum(count, starts[-1]) - starts[-1], lengths[-1])
         step = count - ops.take(starts, listed) - others * lengths[-1]
         return listed + others, step, ops.take(lengths, listed)
+
+    def _first_update(self, epoch: Any, ops: Ops) -> Any:
+        """The update at which an epoch begins, on the host."""
+        lengths = self.steps_per_epoch
+        if not isinstance(lengths, tuple):
+            return epoch * lengths
+        listed = ops.minimum(epoch, len(lengths) - 1)
+        return ops.take(self._starts, listed) + (epoch - listed) * lengths[-1]
 
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
@@ -101,7 +109,7 @@ class per_epoch(_InEpochs, Schedule):
     _is_factor, _is_smooth = True, False
 
     schedule: Member = argument(_in_epochs)
-    steps_per_epoch: CountOrCounts = argument(one_or_more)
+    steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
     def _value(self, count, part, ops):
         epoch, _, _ = self._epoch(count, ops)
@@ -165,7 +173,7 @@ class smooth_epochs(_InEpochs, Schedule):
     _is_factor = True
 
     schedule: Member = argument(_can_be_smooth)
-    steps_per_epoch: CountOrCounts = argument(one_or_more)
+    steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
     def _value(self, count, part, ops):
         epoch, step, length = self._epoch(count, ops)

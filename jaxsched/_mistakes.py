@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxsched._compose import ChainedScheduler, SequentialLR
-from jaxsched._curve import Finding
+from jaxsched._curve import Finding, epoch_lengths
 from jaxsched._custom import RecordedLR
 from jaxsched._decay import ConstantLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
 from jaxsched._diagnose import Log, Proposal, Reading
@@ -128,7 +128,7 @@ def changed(schedule: Any, change: Callable[[Any], Any]) -> Any:
     return change(dataclasses.replace(schedule, **new) if new else schedule)
 
 
-def parts(schedule: Any) -> list[Any]:
+def _flat(schedule: Any) -> list[Any]:
     """The schedule, its members, their members, and so on."""
     return [*schedule._parts()] if isinstance(schedule, Schedule) else [schedule]
 
@@ -160,14 +160,12 @@ def _replacing(old: Any, new: Any) -> Callable[[Any], Any]:
 
 def _values(schedule: Any, *names: str) -> dict[tuple[str, Any], None]:
     """The different values of these arguments, anywhere in the schedule."""
-    found = [(name, part) for part in parts(schedule) for name in names if name in part._checks]
+    found = [(name, part) for part in _flat(schedule) for name in names if name in part._checks]
     return dict.fromkeys((name, getattr(part, name)) for name, part in found)
 
 
 def _epoch_lengths(schedule: Any) -> list[int]:
-    adapters = filter(is_adapter, parts(schedule))
-    lengths = dict.fromkeys(adapter.steps_per_epoch for adapter in adapters)
-    return [length for length in lengths if isinstance(length, int)]
+    return sorted(n for n in epoch_lengths(schedule) if isinstance(n, int))
 
 
 # -- another learning rate or gamma --------------------------------------------------------------
@@ -211,7 +209,7 @@ def _another_lr(reading: Reading, log: Log) -> Iterator[Proposal]:
         fitted = unit * (lrs - at_zero) / (at_one - at_zero)
         estimates = [*zip(fitted, tolerances, strict=True), (unit * log.peak / highest, 2.0**-25)]
         yield from _fitted(reading, name, old, estimates)
-    if any(isinstance(part, RecordedLR) for part in parts(reading.schedule)):
+    if any(isinstance(part, RecordedLR) for part in _flat(reading.schedule)):
         ratios = (lrs / now)[np.isfinite(lrs / now)]
         for new in dict.fromkeys(x for ratio in ratios for x in _near(float(ratio), 2.0**-25)):
             variant = _with(
@@ -279,7 +277,7 @@ def _times(reading: Reading, log: Log, changes: np.ndarray, slower: bool) -> ran
 def _other_unit(reading: Reading, log: Log) -> Iterator[Proposal]:
     if isinstance(reading.schedule, ReduceLROnPlateau):
         return
-    adapters = [part for part in parts(reading.schedule) if is_adapter(part)]
+    adapters = [part for part in _flat(reading.schedule) if is_adapter(part)]
     inner = adapters[0].schedule if adapters else reading.schedule
     last = int(log.counts[-1])
     changes = np.diff(inner(np.arange(min(last + 1, log.known, _MOST_COUNTS)))).nonzero()[0] + 1
@@ -372,7 +370,7 @@ def _smooth(reading: Reading, log: Log) -> Iterator[Proposal]:
         if variant := _with(reading, change):
             yield _proposal(variant, 1, "smooth")._replace(is_last=change is not epochs)
     if variant := _with(reading, stand_still):
-        lengths = [p.steps_per_epoch for p in parts(reading.schedule) if is_adapter(p)]
+        lengths = [p.steps_per_epoch for p in _flat(reading.schedule) if is_adapter(p)]
         yield _proposal(variant, 1, "stands-still", length=lengths[0])
     length = int(np.diff(log.counts[log.changes[:2]]).sum())
     if length > 1 and isinstance(reading.schedule, Schedule):
@@ -415,7 +413,7 @@ def _warmups(schedule: Any) -> list[tuple[Any, Any]]:
     """Each warmup, after the composition that it is a member of."""
     return [
         (part, member)
-        for part in parts(schedule)
+        for part in _flat(schedule)
         if isinstance(part, (SequentialLR, ChainedScheduler)) and len(part.schedulers) > 1
         for member in part.schedulers[: 1 if isinstance(part, SequentialLR) else None]
         if isinstance(member, ConstantLR)
@@ -453,14 +451,14 @@ def _moved(member: Any, by: int) -> Any:
 
 def _milestones_clock(reading: Reading, log: Log) -> Iterator[Proposal]:
     """Milestones that count from the start of the run, where the member's own clock was meant."""
-    for part in parts(reading.schedule):
+    for part in _flat(reading.schedule):
         if not isinstance(part, SequentialLR):
             continue
         for start, member in zip(part.milestones, part.schedulers[1:], strict=True):
             for by, when in ((-start, "earlier"), (start, "later")):
                 other = _moved(member, by)
                 if variant := _with(reading, _replacing(member, other)):
-                    (decay,) = (p for p in parts(other) if isinstance(p, MultiStepLR))
+                    (decay,) = (p for p in _flat(other) if isinstance(p, MultiStepLR))
                     texts = {"name": type(decay).__name__, "when": when, "new": decay.milestones}
                     yield _proposal(variant, 1, "milestones-clock", by=start, start=start, **texts)
 

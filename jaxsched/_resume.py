@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._epochs import one_or_more
+from jaxsched._epochs import per_epoch
 from jaxsched._from_torch import from_torch
 from jaxsched._habits import describe
+from jaxsched._ops import PYTHON
 from jaxsched._plateau import PlateauState, ReduceLROnPlateau
 from jaxsched._state import map_plateaus, plateaus, set_count
 from jaxsched._torch import check_kind, is_timm, lr_of, number, position
@@ -64,7 +65,7 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: Any = 1
     >>> js.get_last_lr(state)
     [0.25]
     """
-    lengths = one_or_more("steps_per_epoch", steps_per_epoch)
+    clock = per_epoch(lambda epoch: 1.0, steps_per_epoch)
     if not isinstance(scheduler, Mapping):
         check_kind(scheduler)
         if is_timm(scheduler):
@@ -74,19 +75,19 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: Any = 1
             )
     state = dict(scheduler) if isinstance(scheduler, Mapping) else vars(scheduler)
     if {"num_bad_epochs", "cooldown_counter", "best"} <= state.keys():
-        if lengths != 1:
+        if clock.steps_per_epoch != 1:
             raise ValueError(
                 f"`steps_per_epoch` must be left out for a plateau, which counts metrics, got "
                 f"{steps_per_epoch!r}"
             )
         return _tell(opt_state, scheduler, state)
-    return set_count(opt_state, _updates(position(state), lengths))
+    return set_count(opt_state, _updates(position(state), clock))
 
 
-def _updates(position: tuple[int, float], lengths: Any) -> int:
-    (epoch, part), lengths = position, lengths if isinstance(lengths, tuple) else (lengths,)
-    before = sum(lengths[:epoch]) + max(epoch - len(lengths), 0) * lengths[-1]
-    length = lengths[min(epoch, len(lengths) - 1)]
+def _updates(position: tuple[int, float], clock: per_epoch) -> int:
+    epoch, part = position
+    before = clock._first_update(epoch, PYTHON)
+    length = clock._epoch(before, PYTHON)[2]
     within = round(part * length)
     if not math.isclose(within, part * length, abs_tol=1e-6 * length):
         raise ValueError(

@@ -592,7 +592,7 @@ def test_what_cannot_be_compared_is_refused():
         js.compare(step(), {"epoch": [2**52], "lr": [1]}, steps_per_epoch=2**61)
     with pytest.raises(ValueError, match="counts below 1,000,000 for a function .* got 1,000,000"):
         js.compare(lambda count: 1.0, {"step": [10**6], "lr": [1]})
-    with pytest.raises(TypeError, match="`base_lr` must be a finite number"):
+    with pytest.raises(ValueError, match="`schedule` must be one schedule, got one that holds arr"):
         js.compare(js.StepLR(jnp.array([0.1, 0.2]), 3), [0.1])
 
 
