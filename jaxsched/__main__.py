@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsched._command import main
+from jaxsched._desk.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import is_list
-from jaxsched._decay import MultiStepLR
-from jaxsched._habits import describe
-from jaxsched._schedule import Schedule
+from jaxsched._base.arguments import is_list
+from jaxsched._base.hints import describe
+from jaxsched._base.schedule import Schedule
+from jaxsched._schedules.decay import MultiStepLR
 
 _S = TypeVar("_S", bound=Schedule)
 _NEVER = 2**31 - 1

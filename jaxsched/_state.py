@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsched._arguments import integer
-from jaxsched._habits import describe, is_optimizer
-from jaxsched._plateau import PlateauState, ReduceLROnPlateau, tell
-from jaxsched._schedule import Schedule
+from jaxsched._base.arguments import integer
+from jaxsched._base.hints import describe, is_optimizer
+from jaxsched._base.schedule import Schedule
+from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau, tell
 
 _T = TypeVar("_T")
 

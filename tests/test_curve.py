@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched._curve import curve, epoch_length, parts, spans_decades
+from jaxsched._desk.curve import curve, epoch_length, parts, spans_decades
 from tests.schedules import LONG, MORE, SHORT
 
 

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import jaxsched as js
-from jaxsched._plot import save
+from jaxsched._desk.plot import save
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT
 
 MILESTONES = js.MultiStepLR(0.1, [100, 150])

@@ -7,7 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
-from jaxsched._arguments import (
+from jaxsched._base.arguments import (
     Count,
     Function,
     OptionalCount,
@@ -21,9 +21,9 @@ from jaxsched._arguments import (
     optional,
     real,
 )
-from jaxsched._habits import describe
-from jaxsched._ops import FLOAT64_MAX, PYTHON
-from jaxsched._schedule import Schedule
+from jaxsched._base.hints import describe
+from jaxsched._base.ops import FLOAT64_MAX, PYTHON
+from jaxsched._base.schedule import Schedule
 
 
 @final

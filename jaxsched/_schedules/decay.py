@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import final
 
-from jaxsched._arguments import Count, Counts, Real, argument, integer, integers, real
-from jaxsched._ops import decay_places
-from jaxsched._schedule import Schedule
+from jaxsched._base.arguments import Count, Counts, Real, argument, integer, integers, real
+from jaxsched._base.ops import decay_places
+from jaxsched._base.schedule import Schedule
 
 _AT_LEAST_ONE = integer(at_least=1, hint="leave this schedule out to start without it")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsched._compose import SequentialLR
-from jaxsched._curve import (
+from jaxsched._base.hints import describe
+from jaxsched._base.schedule import member, shorten
+from jaxsched._desk.curve import (
     Part,
     curve,
     drawable,
@@ -23,10 +24,9 @@ from jaxsched._curve import (
     runs,
     spans_decades,
 )
-from jaxsched._decay import MultiStepLR
-from jaxsched._epochs import per_epoch
-from jaxsched._habits import describe
-from jaxsched._schedule import member, shorten
+from jaxsched._schedules.compose import SequentialLR
+from jaxsched._schedules.decay import MultiStepLR
+from jaxsched._schedules.epochs import per_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._compose import SequentialLR
-from jaxsched._cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
-from jaxsched._curve import (
+from jaxsched._base.schedule import Schedule, member
+from jaxsched._desk.curve import (
     Finding,
     Part,
     curve,
@@ -25,12 +24,13 @@ from jaxsched._curve import (
     parts,
     size,
 )
-from jaxsched._custom import LambdaLR
-from jaxsched._cycle import CyclicLR, OneCycleLR
-from jaxsched._decay import ConstantLR, LinearLR, MultiStepLR, StepLR
-from jaxsched._epochs import smooth_epochs
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule, member
+from jaxsched._schedules.compose import SequentialLR
+from jaxsched._schedules.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
+from jaxsched._schedules.custom import LambdaLR
+from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
+from jaxsched._schedules.decay import ConstantLR, LinearLR, MultiStepLR, StepLR
+from jaxsched._schedules.epochs import smooth_epochs
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 
 def check(schedule: Any, num_counts: int, *, steps_per_epoch: int | None = None) -> list[Finding]:

@@ -24,7 +24,7 @@ from typing import (
 import jax
 import numpy as np
 
-from jaxsched import _habits
+from jaxsched._base import hints
 
 Check = Callable[[str, Any], Any]
 """Takes an argument's name and value, and returns what to store."""
@@ -76,7 +76,7 @@ def _known(check: Check) -> Check:
     def known(name: str, value: Any) -> Any:
         if is_array(value):
             raise TypeError(
-                f"`{name}` must be a Python number, got {_habits.describe(value)}: it is part of "
+                f"`{name}` must be a Python number, got {hints.describe(value)}: it is part of "
                 "the compiled program"
             )
         return check(name, value)
@@ -109,8 +109,8 @@ def real(
         if is_array(value):
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            hint = _habits.of_number(name, value)
-            raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
+            hint = hints.of_number(name, value)
+            raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")
         try:
             number = float(value)
         except OverflowError:  # of an int
@@ -142,8 +142,8 @@ def integers(*, at_least: int, ordered: bool) -> Check:
         if isinstance(value, np.ndarray):
             value = value.tolist()
         if not is_list(value):
-            hint = _habits.of_list(value, scales=not ordered)
-            raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}{hint}")
+            hint = hints.of_list(value, scales=not ordered)
+            raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")
         values = tuple(_integer(name, v, at_least, expected) for v in value)
         return values if ordered or has_arrays(values) else tuple(sorted(values))
 
@@ -155,7 +155,7 @@ def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
         return value
     is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not is_integer and not (isinstance(value, (float, np.floating)) and value.is_integer()):
-        raise TypeError(f"`{name}` must be {expected}, got {_habits.describe(value)}")
+        raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}")
     if value < at_least:
         raise ValueError(f"`{name}` must be {expected}, got {value!r}")
     if value >= 2**62:  # so that the sum of two is an int64
@@ -169,7 +169,7 @@ def one_of(literal: Any) -> Check:
 
     def check(name: str, value: Any) -> Any:
         if value not in choices:
-            got = _habits.describe(value)
+            got = hints.describe(value)
             raise ValueError(f"`{name}` must be one of {', '.join(choices)}, got {got}")
         return value
 
@@ -188,8 +188,8 @@ def optional(check: Check) -> Check:
 
 def function(name: str, value: Any) -> Callable[..., Any]:
     if not callable(value) or hasattr(value, "init") or hasattr(value, "update"):
-        hint = _habits.of_function(value)
-        got = _habits.describe(value)
+        hint = hints.of_function(value)
+        got = hints.describe(value)
         raise TypeError(f"`{name}` must be a callable count -> value, got {got}{hint}")
     return value
 
@@ -225,7 +225,7 @@ class _Explained(ABCMeta):
             except TypeError as error:
                 # One from within has a frame more, and its own message.
                 is_of_call = error.__traceback__.tb_next is None
-                message = _habits.of_call(cls.__name__, args, kwargs) if is_of_call else None
+                message = hints.of_call(cls.__name__, args, kwargs) if is_of_call else None
                 if message is None:
                     raise
                 raise TypeError(message) from None
@@ -240,7 +240,7 @@ class Frozen(metaclass=_Explained):
     """
 
     _checks: ClassVar[dict[str, Check]]
-    _hints: ClassVar[dict[str, str]] = _habits.ATTRIBUTES
+    _hints: ClassVar[dict[str, str]] = hints.ATTRIBUTES
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(repr=False, eq=False)(cls)

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jaxsched
-from jaxsched._check import check
-from jaxsched._curve import curve, known
-from jaxsched._show import default_counts, sparkline, table, unit
-from jaxsched._text import parse
+from jaxsched._desk.check import check
+from jaxsched._desk.curve import curve, known
+from jaxsched._desk.show import default_counts, sparkline, table, unit
+from jaxsched._desk.text import parse
 
 _EPILOG = """\
 A schedule is written as in Python, and in quotes for the shell: a class, its arguments, schedules
@@ -113,7 +113,7 @@ def _show(args: argparse.Namespace) -> int:
             writer.writerows(enumerate(lrs.tolist()))
         print(f"wrote {args.csv}")
     if args.plot is not None:
-        from jaxsched._plot import save
+        from jaxsched._desk.plot import save
 
         save(args.plot, schedule, num_counts, steps)
         print(f"wrote {args.plot}")

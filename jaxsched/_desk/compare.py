@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._curve import Finding, curve, known
-from jaxsched._custom import RecordedLR
-from jaxsched._diagnose import Log, Reading, diagnose
-from jaxsched._epochs import per_epoch
-from jaxsched._mistakes import MISTAKES, changed, is_adapter
-from jaxsched._ops import NUMPY, PYTHON
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._record import Record, read
-from jaxsched._schedule import Schedule, member
+from jaxsched._base.ops import NUMPY, PYTHON
+from jaxsched._base.schedule import Schedule, member
+from jaxsched._desk.curve import Finding, curve, known
+from jaxsched._desk.diagnose import Log, Reading, diagnose
+from jaxsched._desk.mistakes import MISTAKES, changed, is_adapter
+from jaxsched._desk.record import Record, read
+from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.epochs import per_epoch
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
 _MOST_COUNTS = 10**6

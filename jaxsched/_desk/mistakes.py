@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._compose import ChainedScheduler, SequentialLR
-from jaxsched._curve import Finding, epoch_lengths
-from jaxsched._custom import RecordedLR
-from jaxsched._decay import ConstantLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
-from jaxsched._diagnose import Log, Proposal, Reading
-from jaxsched._epochs import per_epoch, smooth_epochs
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule
+from jaxsched._base.schedule import Schedule
+from jaxsched._desk.curve import Finding, epoch_lengths
+from jaxsched._desk.diagnose import Log, Proposal, Reading
+from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
+from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.decay import ConstantLR, ExponentialLR, LinearLR, MultiStepLR, StepLR
+from jaxsched._schedules.epochs import per_epoch, smooth_epochs
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _MOST_TRIED = 64  # integers in a range
 _MOST_COUNTS = 10**6

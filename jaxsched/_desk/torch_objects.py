@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._habits import describe, is_optimizer
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule
+from jaxsched._base.hints import describe, is_optimizer
+from jaxsched._base.schedule import Schedule
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _TORCH = ("torch.optim.lr_scheduler", "torch.optim.swa_utils")
 _TIMM = "timm.scheduler"

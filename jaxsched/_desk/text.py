@@ -10,8 +10,8 @@ import warnings
 from typing import Any, NoReturn
 
 import jaxsched
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule
+from jaxsched._base.schedule import Schedule
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _CLASSES = {
     name: value

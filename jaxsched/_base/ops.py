@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched import _elementary
-from jaxsched._arguments import has_arrays, is_array
-from jaxsched._habits import of_trace
+from jaxsched._base import elementary
+from jaxsched._base.arguments import has_arrays, is_array
+from jaxsched._base.hints import of_trace
 
 FLOAT64_MAX = float(np.finfo(np.float64).max)
 _TABLE_BITS = 12
@@ -286,7 +286,7 @@ class JaxOps(Ops):
         return jax.lax.rem(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
 
     def ratio(self, a, b):
-        return _elementary.double(a) / _elementary.double(b)
+        return elementary.double(a) / elementary.double(b)
 
     def value(self, schedule, count, part=0):
         table = schedule._table(self.dtype) if isinstance(part, int) else None
@@ -319,7 +319,7 @@ class JaxOps(Ops):
         ascending = jnp.concatenate([ascending, padding])
         index = jnp.zeros(count.shape, count.dtype)
         while size := size // 2:
-            is_passed = _elementary.take(ascending, index + (size - 1)) <= count
+            is_passed = elementary.take(ascending, index + (size - 1)) <= count
             index = jnp.where(is_passed, index + size, index)
         return jnp.minimum(index, number)
 
@@ -340,7 +340,7 @@ class JaxOps(Ops):
         elif isinstance(values, tuple) and isinstance(values[0], int):  # others are never reached
             largest = np.iinfo(index.dtype).max
             values = np.array([min(v, largest) for v in values], index.dtype)
-        return _elementary.take(jnp.asarray(values), index)
+        return elementary.take(jnp.asarray(values), index)
 
     def choose(self, boundaries, formulas, count, part):
         value = formulas[0](count, part)
@@ -349,12 +349,12 @@ class JaxOps(Ops):
         return value
 
     def half_wave(self, x):
-        return _elementary.half_wave(x)
+        return elementary.half_wave(x)
 
     def power(self, x, exponent):
         if isinstance(exponent, float) and exponent in (1, 2, 3, 4):
             return jax.lax.integer_pow(x, int(exponent))
-        power = _elementary.exp2(exponent * _elementary.log2(x), self.dtype)
+        power = elementary.exp2(exponent * elementary.log2(x), self.dtype)
         return jnp.where(x > 0, power, jnp.where(exponent == 0, 1.0, 0.0))
 
     def product(self, number, *factors):
@@ -367,17 +367,17 @@ class JaxOps(Ops):
 
     def decay(self, base_lr, gamma, times):
         if is_array(gamma):
-            log = _elementary.log2(gamma)
+            log = elementary.log2(gamma)
         else:
-            log = math.log2(gamma) if gamma else _elementary.LOG2_OF_ZERO
+            log = math.log2(gamma) if gamma else elementary.LOG2_OF_ZERO
         places = math.inf
         if not has_arrays((base_lr, gamma)) and jnp.issubdtype(times.dtype, jnp.integer):
             places = decay_places(base_lr, gamma, self.dtype)
         if places <= MOST_PLACES**2:
             return self._geometric(lambda n: NUMPY.decay(base_lr, gamma, n), places, times)
-        half = _elementary.double(times * (log / 2))
+        half = elementary.double(times * (log / 2))
         small = self._is_small(base_lr, jnp.exp2(2 * half.astype(jnp.float32)))
-        root = _elementary.exp2(half, self.dtype, 32 * jnp.asarray(small).astype(np.int32))
+        root = elementary.exp2(half, self.dtype, 32 * jnp.asarray(small).astype(np.int32))
         return _unscaled(base_lr * root * root, small)
 
     def _is_small(self, *factors):

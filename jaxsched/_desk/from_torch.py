@@ -5,12 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from jaxsched._arguments import integer, optional
-from jaxsched._custom import RecordedLR
-from jaxsched._ops import PYTHON
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule, shorten
-from jaxsched._torch import (
+from jaxsched._base.arguments import integer, optional
+from jaxsched._base.ops import PYTHON
+from jaxsched._base.schedule import Schedule, shorten
+from jaxsched._desk.torch_classes import NoClass, read
+from jaxsched._desk.torch_objects import (
     aside,
     check_kind,
     class_of,
@@ -21,7 +20,8 @@ from jaxsched._torch import (
     position,
     record,
 )
-from jaxsched._torch_classes import NoClass, read
+from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 
 def from_torch(

@@ -21,9 +21,9 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import Field, Frozen, Function, argument, function, is_array, is_list
-from jaxsched._habits import NO_NUMBER, describe, is_optimizer, of_list
-from jaxsched._ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
+from jaxsched._base.arguments import Field, Frozen, Function, argument, function, is_array, is_list
+from jaxsched._base.hints import NO_NUMBER, describe, is_optimizer, of_list
+from jaxsched._base.ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
 
 _INT32_MAX = 2**31 - 1
 _COUNT_MAX = 2**63 - 1

@@ -7,9 +7,9 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-from jaxsched._arguments import CountOrCounts, argument, integer, integers
-from jaxsched._ops import Ops
-from jaxsched._schedule import Member, Schedule, member, shorten
+from jaxsched._base.arguments import CountOrCounts, argument, integer, integers
+from jaxsched._base.ops import Ops
+from jaxsched._base.schedule import Member, Schedule, member, shorten
 
 
 def _one_or_more(name: str, value: Any) -> Any:

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._epochs import per_epoch
-from jaxsched._from_torch import from_torch
-from jaxsched._habits import describe
-from jaxsched._ops import PYTHON
-from jaxsched._plateau import PlateauState, ReduceLROnPlateau
+from jaxsched._base.hints import describe
+from jaxsched._base.ops import PYTHON
+from jaxsched._desk.from_torch import from_torch
+from jaxsched._desk.torch_objects import check_kind, is_timm, lr_of, number, position
+from jaxsched._schedules.epochs import per_epoch
+from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau
 from jaxsched._state import map_plateaus, plateaus, set_count
-from jaxsched._torch import check_kind, is_timm, lr_of, number, position
 
 _T = TypeVar("_T")
 

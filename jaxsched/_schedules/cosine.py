@@ -6,8 +6,17 @@ import functools
 import itertools
 from typing import final
 
-from jaxsched._arguments import Count, Real, Strategy, argument, integer, is_array, one_of, real
-from jaxsched._schedule import Schedule
+from jaxsched._base.arguments import (
+    Count,
+    Real,
+    Strategy,
+    argument,
+    integer,
+    is_array,
+    one_of,
+    real,
+)
+from jaxsched._base.schedule import Schedule
 
 
 @final

@@ -9,8 +9,16 @@ from typing import Any, final
 import jax
 import numpy as np
 
-from jaxsched._arguments import Count, Counts, argument, has_arrays, integer, integers, is_array
-from jaxsched._schedule import Member, Members, Schedule, member, members, shorten
+from jaxsched._base.arguments import (
+    Count,
+    Counts,
+    argument,
+    has_arrays,
+    integer,
+    integers,
+    is_array,
+)
+from jaxsched._base.schedule import Member, Members, Schedule, member, members, shorten
 
 
 @final

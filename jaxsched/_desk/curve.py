@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import integer, is_array
-from jaxsched._compose import ChainedScheduler, SequentialLR, clamp
-from jaxsched._cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
-from jaxsched._custom import LambdaLR, MultiplicativeLR, RecordedLR
-from jaxsched._cycle import CyclicLR, OneCycleLR
-from jaxsched._decay import (
+from jaxsched._base.arguments import integer, is_array
+from jaxsched._base.hints import describe
+from jaxsched._base.ops import PYTHON
+from jaxsched._base.schedule import Schedule, member
+from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
+from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
+from jaxsched._schedules.custom import LambdaLR, MultiplicativeLR, RecordedLR
+from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
+from jaxsched._schedules.decay import (
     ConstantLR,
     ExponentialLR,
     LinearLR,
@@ -23,11 +26,8 @@ from jaxsched._decay import (
     PolynomialLR,
     StepLR,
 )
-from jaxsched._epochs import per_epoch, smooth_epochs
-from jaxsched._habits import describe
-from jaxsched._ops import PYTHON
-from jaxsched._plateau import ReduceLROnPlateau
-from jaxsched._schedule import Schedule, member
+from jaxsched._schedules.epochs import per_epoch, smooth_epochs
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 from jaxsched._stack import unstack
 
 MOST_COUNTS = 10**7

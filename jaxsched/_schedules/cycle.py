@@ -8,7 +8,7 @@ import itertools
 import math
 from typing import Any, Literal, final
 
-from jaxsched._arguments import (
+from jaxsched._base.arguments import (
     Count,
     Function,
     OptionalCount,
@@ -24,8 +24,8 @@ from jaxsched._arguments import (
     optional,
     real,
 )
-from jaxsched._ops import decay_places
-from jaxsched._schedule import Schedule
+from jaxsched._base.ops import decay_places
+from jaxsched._base.schedule import Schedule
 
 _Mode = Literal["triangular", "triangular2", "exp_range"]
 _ScaleMode = Literal["cycle", "iterations"]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched._arguments import is_list
-from jaxsched._habits import describe
+from jaxsched._base.arguments import is_list
+from jaxsched._base.hints import describe
 
 _MOST_BYTES = 2**28
 _ENOUGH_DIGITS = 9  # with which a float32 is written in full

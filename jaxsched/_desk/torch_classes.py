@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 import jaxsched
-from jaxsched._schedule import Schedule
-from jaxsched._torch import class_of, lr_of, number
+from jaxsched._base.schedule import Schedule
+from jaxsched._desk.torch_objects import class_of, lr_of, number
 
 
 class NoClass(Exception):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._curve import (
+from jaxsched._base.schedule import Schedule
+from jaxsched._desk.curve import (
     drawable,
     epoch_length,
     epoch_lengths,
@@ -16,9 +17,8 @@ from jaxsched._curve import (
     runs,
     spans_decades,
 )
-from jaxsched._decay import StepLR
-from jaxsched._epochs import smooth_epochs
-from jaxsched._schedule import Schedule
+from jaxsched._schedules.decay import StepLR
+from jaxsched._schedules.epochs import smooth_epochs
 
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _MOST_ROWS = 12

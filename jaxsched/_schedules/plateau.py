@@ -12,7 +12,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._arguments import (
+from jaxsched._base.arguments import (
     Frozen,
     KnownCount,
     KnownReal,
@@ -21,8 +21,8 @@ from jaxsched._arguments import (
     one_of,
     real,
 )
-from jaxsched._habits import PLATEAU_ATTRIBUTES, describe
-from jaxsched._ops import as_result
+from jaxsched._base.hints import PLATEAU_ATTRIBUTES, describe
+from jaxsched._base.ops import as_result
 
 _Mode = Literal["min", "max"]
 _ThresholdMode = Literal["rel", "abs"]

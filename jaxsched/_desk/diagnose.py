@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched._curve import Finding
-from jaxsched._custom import RecordedLR
-from jaxsched._plateau import ReduceLROnPlateau
+from jaxsched._desk.curve import Finding
+from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _FEWEST_ROWS = 4
 

@@ -1,0 +1,1 @@
+"""The porting desk: tools that read, judge and show schedules."""

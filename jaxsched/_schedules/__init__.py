@@ -1,0 +1,1 @@
+"""The schedules: a class, a formula and a docstring each, by family."""
