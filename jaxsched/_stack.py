@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.arguments import is_list
+from jaxsched._base.arguments import INT32_MAX, is_list
 from jaxsched._base.hints import describe
 from jaxsched._base.schedule import Schedule
 from jaxsched._schedules.decay import MultiStepLR
 
 _S = TypeVar("_S", bound=Schedule)
-_NEVER = 2**31 - 1
+_NEVER = INT32_MAX
 """A milestone that never comes: the largest int32."""
 
 
@@ -57,7 +57,7 @@ def stack(schedules: Sequence[_S]) -> _S:
         raise TypeError(f"`schedules` must be a sequence of schedules, got {describe(schedules)}")
     if not schedules:
         raise ValueError("`schedules` must be one or more, got none")
-    padded = _alike("", list(schedules))
+    padded = _padded("", list(schedules))
     return jax.tree.map(lambda *numbers: _as_array(numbers), *padded)
 
 
@@ -94,12 +94,12 @@ def unstack(schedule: _S) -> list[_S]:
         )
     ((number,),) = lengths
     return [
-        _without_padding(structure.unflatten([_as_number(array[i]) for array in arrays]))
+        structure.unflatten([_as_number(array[i]) for array in arrays])._rebuilt(_without_padding)
         for i in range(number)
     ]
 
 
-def _alike(path: str, schedules: list[Any]) -> list[Any]:
+def _padded(path: str, schedules: list[Any]) -> list[Any]:
     """The same with milestones padded; refused where they have not the same structure."""
     kinds = sorted({type(schedule).__name__ for schedule in schedules})
     if len(kinds) > 1:
@@ -123,7 +123,7 @@ def _column(path: str, values: list[Any], static: bool = False) -> list[Any]:
     """One argument of all of them."""
     first = values[0]
     if all(isinstance(value, Schedule) for value in values):
-        return _alike(f"{path}.", values)
+        return _padded(f"{path}.", values)
     if all(isinstance(value, tuple) and len(value) == len(first) for value in values) and first:
         members = enumerate(zip(*values, strict=True))
         members = [_column(f"{path}[{i}]", list(member)) for i, member in members]
@@ -157,15 +157,8 @@ def _as_number(value: Any) -> Any:
 
 
 def _without_padding(schedule: Any) -> Any:
-    """Rebuilt with the checks of its arguments."""
+    """Built again, with the checks of its arguments."""
     changes = {}
-    for field in dataclasses.fields(schedule):
-        value = getattr(schedule, field.name)
-        if isinstance(schedule, MultiStepLR) and field.name == "milestones":
-            value = tuple(m for m in value if m != _NEVER)
-        elif isinstance(value, Schedule):
-            value = _without_padding(value)
-        elif isinstance(value, tuple):
-            value = tuple(_without_padding(v) if isinstance(v, Schedule) else v for v in value)
-        changes[field.name] = value
+    if isinstance(schedule, MultiStepLR):
+        changes["milestones"] = [m for m in schedule.milestones if m != _NEVER]
     return dataclasses.replace(schedule, **changes)

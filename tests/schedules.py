@@ -108,7 +108,7 @@ OF_FUNCTIONS = [  # whose repr does not evaluate back
 
 def in_epochs(schedule):
     """Whether it may go into an adapter: holds none."""
-    return not any(isinstance(part, (js.per_epoch, js.smooth_epochs)) for part in schedule._parts())
+    return not any(isinstance(part, (js.per_epoch, js.smooth_epochs)) for part in schedule._walk())
 
 
 def traced(schedule):

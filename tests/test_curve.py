@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched._desk.curve import curve, epoch_length, parts, spans_decades
+from jaxsched._desk.curve import curve, epoch_length, placed, spans_decades
 from tests.schedules import LONG, MORE, SHORT
 
 
@@ -73,7 +73,7 @@ PLACES = [  # a schedule, where its StepLR has its own counts 0, 1 and 2, and wh
 
 @pytest.mark.parametrize(("schedule", "places", "stop"), PLACES)
 def test_each_part_has_its_own_clock(schedule, places, stop):
-    (part,) = [part for part in parts(schedule) if part.schedule is STEP]
+    (part,) = [part for part in placed(schedule) if part.schedule is STEP]
     assert [part.at(count) for count in range(3)] == places and part.stop == stop
     lrs = schedule(np.arange(60))
     if isinstance(schedule, js.SequentialLR) or part.schedule is schedule:

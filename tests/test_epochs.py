@@ -150,7 +150,7 @@ COUNTS = np.arange(40)
 SMOOTH = [
     s
     for s in [*SHORT, *LONG, *MORE]
-    if all(part._is_smooth for part in s._parts()) and not isinstance(s, js.smooth_epochs)
+    if all(part._is_smooth for part in s._walk()) and not isinstance(s, js.smooth_epochs)
 ]
 smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__name__)
 

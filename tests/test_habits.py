@@ -119,6 +119,11 @@ MISTAKES = {
         "optax.chain(optax.clip(1.0), step).init(params)": lambda: optax.chain(
             optax.clip(1.0), step
         ).init(PARAMS),
+        "js.per_epoch(js.StepLR, 10)": lambda: js.per_epoch(js.StepLR, 10),
+        "js.SequentialLR([js.LinearLR, step], [5])": lambda: js.SequentialLR(
+            [js.LinearLR, step], [5]
+        ),
+        "js.LambdaLR(0.1, js.StepLR)": lambda: js.LambdaLR(0.1, js.StepLR),
         "optax.sgd(js.StepLR)": lambda: update(optax.sgd(js.StepLR)),
         "optax.sgd(js.ConstantLR)": lambda: update(optax.sgd(js.ConstantLR)),
         "optax.sgd(PLATEAU)": lambda: update(optax.sgd(PLATEAU)),

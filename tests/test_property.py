@@ -84,7 +84,7 @@ def schedules(draw):
 def bounds(schedule):
     """Between which values a curve lies, by its arguments."""
     low, high = math.inf, -math.inf
-    for part in schedule._parts():
+    for part in schedule._walk():
         values = [getattr(part, n, None) for n in ("base_lr", "eta_min", "swa_lr", "max_lr")]
         values = [v for v in values if isinstance(v, float)]
         if isinstance(part, js.RecordedLR):

@@ -14,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 import jaxsched as js
-from jaxsched._desk.record import read
+from jaxsched._desk.record import read_log
 
 LRS = [0.1, 0.05, 0.025]
 STEPS = [0, 50, 100]
@@ -52,7 +52,7 @@ MEMORY = {
 
 @pytest.mark.parametrize("name", MEMORY)
 def test_every_form_in_memory_gives_the_learning_rates(name):
-    record = read(MEMORY[name])
+    record = read_log(MEMORY[name])
     np.testing.assert_allclose(record.lrs, LRS, rtol=1e-7)
     assert record.labels is None and not record.slack.any() and record.repeated == 0
 
@@ -94,7 +94,7 @@ FILES = {
 def test_every_file_gives_the_learning_rates_and_the_steps(tmp_path, name, kind):
     path = tmp_path / "log"
     path.write_text(FILES[name], newline="")
-    record = read(kind(path))
+    record = read_log(kind(path))
     assert (record.lrs.tolist(), record.labels.tolist()) == (LRS, STEPS)
     assert not record.in_epochs
 
@@ -113,7 +113,7 @@ def test_tensorboards_file_or_folder_is_read(tmp_path):
     write_events(tmp_path, {"train/lr": lrs, "acc": {0: 1.0, 7: 0.5}, "val_loss": {50: 3.0}})
     (file,) = tmp_path.iterdir()
     for path in (tmp_path, str(file)):
-        record = read(path, with_metric=True)
+        record = read_log(path, with_metric=True)
         np.testing.assert_array_equal(record.lrs, np.float32(LRS))
         assert record.labels.tolist() == STEPS
         assert record.metrics == [None, 3.0, None]
@@ -122,26 +122,26 @@ def test_tensorboards_file_or_folder_is_read(tmp_path):
 def test_without_tensorboard_the_error_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, EventAccumulator.__module__, None)
     with pytest.raises(ImportError, match="which the package tensorboard reads: pip install"):
-        read(tmp_path)
+        read_log(tmp_path)
 
 
 def test_epochs_are_the_labels_if_there_are_no_steps():
-    record = read({"epoch": [0, 1, 2], "lr": LRS})
+    record = read_log({"epoch": [0, 1, 2], "lr": LRS})
     assert record.in_epochs and record.labels.tolist() == [0, 1, 2]
 
 
 def test_the_rows_that_a_resumed_run_writes_again_are_left_out():
-    record = read({"step": [0, 1, 2, 3, 2, 3, 4], "lr": [1, 2, 3, 4, 5, 6, 7]})
+    record = read_log({"step": [0, 1, 2, 3, 2, 3, 4], "lr": [1, 2, 3, 4, 5, 6, 7]})
     assert record.labels.tolist() == [0, 1, 2, 2, 3, 4]
     assert (record.lrs.tolist(), record.repeated) == ([1, 2, 3, 5, 6, 7], 1)
 
 
 def test_a_metric_belongs_to_the_last_row_with_a_learning_rate():
     rows = [{"val_loss": 9}, {"lr": 1, "val_loss": 8}, {"lr": 2}, {"val_loss": 7}, {"lr": 3}]
-    record = read(rows, with_metric=True)
+    record = read_log(rows, with_metric=True)
     assert (record.metric, record.metrics) == ("val_loss", [8.0, 7.0, None])
-    assert read({"lr": [1], "val/loss": [3], "loss": [4]}, True).metrics == [3.0]
-    assert np.isnan(read({"lr": [1], "loss": ["nan"]}, True).metrics).all()
+    assert read_log({"lr": [1], "val/loss": [3], "loss": [4]}, True).metrics == [3.0]
+    assert np.isnan(read_log({"lr": [1], "loss": ["nan"]}, True).metrics).all()
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_metric_belongs_to_the_last_row_with_a_learning_rate():
     ],
 )
 def test_the_digits_are_those_of_the_whole_log(texts, slack, digits):
-    record = read(texts)
+    record = read_log(texts)
     np.testing.assert_allclose(record.slack, slack)
     assert record.digits == digits
 
@@ -198,7 +198,7 @@ WRONG = {  # in memory
 def test_what_is_no_log_is_named(name):
     recorded, error, match = WRONG[name]
     with pytest.raises(error, match=match):
-        read(recorded)
+        read_log(recorded)
 
 
 WRONG_FILES = {
@@ -225,26 +225,26 @@ WRONG_FILES = {
 def test_what_is_wrong_in_a_file_is_said(tmp_path, text):
     (tmp_path / "log").write_text(text)
     with pytest.raises(ValueError, match=WRONG_FILES[text]):
-        read(tmp_path / "log")
+        read_log(tmp_path / "log")
 
 
 def test_what_is_no_file_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.csv"):
-        read(tmp_path / "missing.csv")
+        read_log(tmp_path / "missing.csv")
     with pytest.raises(ValueError, match="must be of TensorBoard and have scalars; it has none"):
-        read(tmp_path)
+        read_log(tmp_path)
     with pytest.raises(FileNotFoundError):
-        read(str(tmp_path / "events.out.tfevents.1"))
+        read_log(str(tmp_path / "events.out.tfevents.1"))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="cannot be read: 'utf-8' codec"):
-        read(tmp_path / "binary")
+        read_log(tmp_path / "binary")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="must be a file of at most 256 MiB"):
-        read(tmp_path / "pipe")  # which would wait for ever
+        read_log(tmp_path / "pipe")  # which would wait for ever
     with open(tmp_path / "large", "wb") as file:
         file.truncate(2**28 + 1)
     with pytest.raises(ValueError, match="must be a file of at most 256 MiB"):
-        read(tmp_path / "large")
+        read_log(tmp_path / "large")
 
 
 PIECES = [
@@ -295,6 +295,6 @@ def test_no_event_file_does_anything_else(tmp_path, change, length):
     path = tmp_path / "out.tfevents"
     path.write_bytes(data)
     try:
-        read(path)
+        read_log(path)
     except (ValueError, TypeError) as error:
         assert str(error)

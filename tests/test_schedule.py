@@ -16,7 +16,7 @@ import pytest
 import jaxsched as js
 from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, traced, warmup
 
-CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._parts())]
+CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
 SCHEDULES = SHORT + LONG + MORE + OF_FUNCTIONS
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)

@@ -126,7 +126,7 @@ def test_equal_programs_for_equal_schedules():
     assert program(js.CosineAnnealingLR(0.1, 100)) == text
 
 
-ALL = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._parts())]
+ALL = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=by_class)
@@ -186,7 +186,7 @@ def test_an_optax_schedule_is_adapted_under_strict_promotion():
 
 @pytest.mark.parametrize(
     "schedule",
-    [s for s in OF_FUNCTIONS if any(part._is_traced for part in s._parts())],
+    [s for s in OF_FUNCTIONS if any(part._is_traced for part in s._walk())],
     ids=by_class,
 )
 def test_a_users_function_has_64_bits(schedule):

@@ -1,22 +1,17 @@
-"""Arguments: how they are checked, and the base of the classes that consist of them."""
+"""Arguments: their types, and the checks that say what a wrong one should have been."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 import numbers
-from abc import ABCMeta
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
-    ClassVar,
     Generic,
     Literal,
     TypeGuard,
     TypeVar,
-    dataclass_transform,
     get_args,
     overload,
 )
@@ -29,51 +24,59 @@ from jaxsched._base import hints
 Check = Callable[[str, Any], Any]
 """Takes an argument's name and value, and returns what to store."""
 
+INT32_MAX = 2**31 - 1
+COUNT_MAX = 2**63 - 1
+"""The largest count. A larger one counts as this one."""
+FLOAT64_MAX = float(np.finfo(np.float64).max)
 
-# -- types, for checkers -------------------------------------------------------------------------
 
-_In = TypeVar("_In", contravariant=True)
-_Out = TypeVar("_Out", covariant=True)
-
-
-class Field(Generic[_In, _Out]):
-    """The type of a field that takes one thing and keeps another: `Field[in, out]`.
-
-    To a type checker it is a descriptor; at run time the field's check is what it says.
-    """
-
-    @overload
-    def __get__(self, instance: None, owner: Any) -> Field[_In, _Out]: ...
-    @overload
-    def __get__(self, instance: object, owner: Any) -> _Out: ...
-    def __get__(self, instance: Any, owner: Any) -> Any: ...
-    def __set__(self, instance: Any, value: _In) -> None: ...
-
+# -- types ---------------------------------------------------------------------------------------
 
 Array = jax.Array | np.ndarray[Any, Any]
 Number = float | np.floating[Any] | np.integer[Any]
 Function = Callable[[Any], Any]
 """`count -> value`: a schedule, an optax schedule, a function."""
-
-Real = Field[Number | Array, float]
-KnownReal = Field[Number, float]
-Count = Field[Number | Array, int]
-KnownCount = Field[Number, int]
-OptionalCount = Field[Number | Array | None, int | None]
-Counts = Field[Sequence[Number | Array] | Array, tuple[int, ...]]
-CountOrCounts = Field[Sequence[Number | Array] | Number | Array, int | tuple[int, ...]]
 Strategy = Literal["cos", "linear"]
-Values = Field[Sequence[Number] | Array, np.ndarray[Any, Any]]
+
+if TYPE_CHECKING:
+    In = TypeVar("In", contravariant=True)
+    Out = TypeVar("Out", covariant=True)
+
+    class Field(Generic[In, Out]):
+        """The type of a field that takes one thing and keeps another, to a checker."""
+
+        @overload
+        def __get__(self, instance: None, owner: Any) -> Field[In, Out]: ...
+        @overload
+        def __get__(self, instance: object, owner: Any) -> Out: ...
+        def __get__(self, instance: Any, owner: Any) -> Any: ...
+        def __set__(self, instance: Any, value: In) -> None: ...
+
+    Real = Field[Number | Array, float]
+    StaticReal = Field[Number, float]
+    Count = Field[Number | Array, int]
+    StaticCount = Field[Number, int]
+    OptionalCount = Field[Number | Array | None, int | None]
+    OptionalStaticCount = Field[Number | None, int | None]
+    Counts = Field[Sequence[Number | Array] | Array, tuple[int, ...]]
+    CountOrCounts = Field[Sequence[Number | Array] | Number | Array, int | tuple[int, ...]]
+    Values = Field[Sequence[Number] | Array, np.ndarray[Any, Any]]
+else:  # what is kept, for command lines and configuration systems
+    Real = StaticReal = float
+    Count = StaticCount = int
+    OptionalCount = OptionalStaticCount = int | None
+    Counts = tuple[int, ...]
+    CountOrCounts = int | tuple[int, ...]
+    Values = np.ndarray
 
 
-def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool = False) -> Any:
-    """A field of a schedule. It is checked at construction, and a pytree child unless `static`."""
-    metadata = {"check": _known(check) if static else check, "static": static}
-    return dataclasses.field(default=default, metadata=metadata)
+# -- checks --------------------------------------------------------------------------------------
 
 
-def _known(check: Check) -> Check:
-    def known(name: str, value: Any) -> Any:
+def static_check(check: Check) -> Check:
+    """The check of what is part of the compiled program, and no array."""
+
+    def checked(name: str, value: Any) -> Any:
         if is_array(value):
             raise TypeError(
                 f"`{name}` must be a Python number, got {hints.describe(value)}: it is part of "
@@ -81,7 +84,7 @@ def _known(check: Check) -> Check:
             )
         return check(name, value)
 
-    return known
+    return checked
 
 
 def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
@@ -109,7 +112,7 @@ def real(
         if is_array(value):
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            hint = hints.of_number(name, value)
+            hint = hints.hint_for_number(name, value)
             raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")
         try:
             number = float(value)
@@ -142,7 +145,7 @@ def integers(*, at_least: int, ordered: bool) -> Check:
         if isinstance(value, np.ndarray):
             value = value.tolist()
         if not is_list(value):
-            hint = hints.of_list(value, scales=not ordered)
+            hint = hints.hint_for_list(value, scales=not ordered)
             raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")
         values = tuple(_integer(name, v, at_least, expected) for v in value)
         return values if ordered or has_arrays(values) else tuple(sorted(values))
@@ -187,101 +190,10 @@ def optional(check: Check) -> Check:
 
 
 def function(name: str, value: Any) -> Callable[..., Any]:
-    if not callable(value) or hasattr(value, "init") or hasattr(value, "update"):
-        hint = hints.of_function(value)
+    # float and np.float32 make a number of a count.
+    is_class = isinstance(value, type) and not issubclass(value, (numbers.Number, np.generic))
+    if not callable(value) or is_class or hasattr(value, "init") or hasattr(value, "update"):
+        hint = hints.hint_for_function(value)
         got = hints.describe(value)
         raise TypeError(f"`{name}` must be a callable count -> value, got {got}{hint}")
     return value
-
-
-def _is_same(a: Any, b: Any) -> bool:
-    """Equality. For arrays it is identity, because the values in a tracer are not known."""
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_is_same, a, b))
-    return a is b if is_array(a) or is_array(b) else a == b
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return tuple(map(_hashable, value))
-    return (value.shape, value.dtype) if is_array(value) else value
-
-
-class _Explained(ABCMeta):
-    """Says what to write instead, where a class is called as torch's is."""
-
-    if not TYPE_CHECKING:
-
-        @property
-        def __signature__(cls):  # for help() and editors, which would find that of `__call__`
-            import inspect
-
-            first, *others = inspect.signature(cls.__init__).parameters.values()
-            return inspect.Signature(others)
-
-        def __call__(cls, *args, **kwargs):
-            try:
-                return super().__call__(*args, **kwargs)
-            except TypeError as error:
-                # One from within has a frame more, and its own message.
-                is_of_call = error.__traceback__.tb_next is None
-                message = hints.of_call(cls.__name__, args, kwargs) if is_of_call else None
-                if message is None:
-                    raise
-                raise TypeError(message) from None
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(argument,))
-class Frozen(metaclass=_Explained):
-    """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
-
-    For each class `dataclasses` can generate these methods, too. That would take half of the time
-    of `import jaxsched`, so only `__init__` is generated and the others are here.
-    """
-
-    _checks: ClassVar[dict[str, Check]]
-    _hints: ClassVar[dict[str, str]] = hints.ATTRIBUTES
-
-    def __init_subclass__(cls) -> None:
-        dataclasses.dataclass(repr=False, eq=False)(cls)
-        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-        cls._checks = {f.name: f.metadata["check"] for f in fields}
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name):  # only for what is not there
-            hint = f"; {self._hints[name]}" if name in self._hints else ""
-            message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
-            raise AttributeError(message, name=name, obj=self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in vars(self) or name not in self._checks:  # `__init__` sets each once
-            raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
-        vars(self)[name] = self._checks[name](name, value)
-
-    def __delattr__(self, name: str) -> None:
-        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Only the arguments. Cached values are computed again.
-        return {name: getattr(self, name) for name in self._checks}
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self is other or _is_same(self._values(), other._values())
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    @functools.cached_property
-    def _hash(self) -> int:
-        return hash(_hashable(self._values()))
-
-    def _values(self) -> tuple[Any, ...]:
-        return tuple(self.__getstate__().values())
-
-    def __repr__(self) -> str:
-        first, *others = self.__getstate__().items()
-        arguments = [repr(first[1]), *(f"{name}={value!r}" for name, value in others)]
-        return f"{type(self).__name__}({', '.join(arguments)})"

@@ -53,6 +53,8 @@ def describe(value: Any) -> str:
     """What came, for a message: its repr if that says something, never a page of it."""
     if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)):
         return f"the function {value.__name__}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     if is_optimizer(value):
         return f"an optimizer of class {type(value).__name__}"
     plain = (bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None), np.generic)
@@ -69,7 +71,7 @@ def is_optimizer(value: Any) -> bool:
     return is_transformation or hasattr(value, "param_groups")
 
 
-def of_number(name: str, value: Any) -> str:
+def hint_for_number(name: str, value: Any) -> str:
     """What to add where `value` is no number."""
     if name in ("base_lr", "max_lr") and not isinstance(value, (str, bytes, bool, type(None))):
         if not isinstance(value, (list, tuple)) or is_optimizer(value):
@@ -78,7 +80,7 @@ def of_number(name: str, value: Any) -> str:
     return ""
 
 
-def of_list(value: Any, scales: bool = False) -> str:
+def hint_for_list(value: Any, scales: bool = False) -> str:
     """What to add where `value` is no list; `scales` where optax's boundaries have theirs."""
     if not isinstance(value, Mapping):
         return ""
@@ -90,8 +92,10 @@ def of_list(value: Any, scales: bool = False) -> str:
     )
 
 
-def of_function(value: Any) -> str:
+def hint_for_function(value: Any) -> str:
     """What to add where `value` is no callable `count -> value`."""
+    if isinstance(value, type):
+        return f"; give one with its arguments, as {value.__name__}(0.1, ...)"
     if is_optimizer(value):
         return "; a schedule goes into an optimizer, not around it"
     if hasattr(value, "init") and hasattr(value, "update"):
@@ -102,7 +106,7 @@ def of_function(value: Any) -> str:
     return ""
 
 
-def of_trace(origin: str, fn: Any) -> str:
+def hint_for_trace(origin: str, fn: Any) -> str:
     """What to say where JAX cannot trace a user's function."""
     tabulate = {
         "`lr_lambda`": ". Or give `horizon`: then it is tabulated on the host",
@@ -116,7 +120,7 @@ def of_trace(origin: str, fn: Any) -> str:
     )
 
 
-def of_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+def hint_for_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """What to say where a class is called with arguments that it does not have."""
     for keyword, hint in KEYWORDS.items():
         if keyword in kwargs:
@@ -138,7 +142,7 @@ def of_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | N
     return None
 
 
-def of_name(name: str, names: list[str]) -> str:
+def hint_for_name(name: str, names: list[str]) -> str:
     """What to say where the package has no such name."""
     import difflib  # which takes a millisecond
 

@@ -10,37 +10,12 @@ import bisect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base import elementary
-from jaxsched._base.arguments import has_arrays, is_array
-from jaxsched._base.hints import of_trace
-
-FLOAT64_MAX = float(np.finfo(np.float64).max)
-_TABLE_BITS = 12
-MOST_PLACES = 2**_TABLE_BITS
-"""The largest number of places in a table."""
-
-
-class Table(NamedTuple):
-    """The values of a schedule, computed on the host, in the dtype of the result.
-
-    A place is `step` counts with one value, or with two if `changes` is given.
-    """
-
-    values: np.ndarray
-    """The value at the first count of each place."""
-    step: int
-    """The number of counts in each place."""
-    period: int
-    """The number of counts after which the schedule repeats. 0: it stays at the last place."""
-    changes: np.ndarray | None = None
-    """For irregular steps: in each place, the count from which on the value is that in `later`."""
-    later: np.ndarray | None = None
+from jaxsched._base.arguments import FLOAT64_MAX, is_array
 
 
 class Ops(ABC):
@@ -56,17 +31,8 @@ class Ops(ABC):
     three classes sizes and real numbers may be Python's.
     """
 
-    @abstractmethod
-    def value(self, schedule: Any, count: Any, part: Any = 0) -> Any:
-        """A schedule's value in the type of the result, for a composition of schedules.
-
-        `part` is the part of the way to the next count, from 0 to 1. It is the int 0 except in
-        smooth_epochs.
-        """
-
-    def is_table(self, schedule: Any) -> bool:
-        """Whether its `value` is a look-up. It is for a short schedule on a device."""
-        return False
+    dtype: np.dtype[Any] | None = None
+    """The dtype to which results are rounded. None: they are double."""
 
     @property
     def in_double(self) -> Ops:
@@ -110,9 +76,12 @@ class Ops(ABC):
 
     @abstractmethod
     def choose(
-        self, boundaries: Sequence[Any], formulas: Sequence[Callable], count: Any, part: Any
+        self, starts: Sequence[Any], formula: Callable[..., Any], count: Any, fraction: Any
     ) -> Any:
-        """formulas[passed(boundaries, count)](count, part). Where possible, only it is computed."""
+        """formula(i, count - starts[i], fraction), where starts[i] is the last start <= count.
+
+        The first start is 0. Where possible, only this one formula is computed.
+        """
 
     @abstractmethod
     def power(self, x: Any, exponent: Any) -> Any:
@@ -135,10 +104,10 @@ class Ops(ABC):
         """
 
     @abstractmethod
-    def call(self, fn: Callable[[Any], Any], count: Any, origin: str) -> Any:
+    def call(self, fn: Callable[[Any], Any], count: Any, name: str) -> Any:
         """A user's own function, in double precision if it uses JAX: an int or int64, or real.
 
-        `origin` is the argument that it came as, for messages.
+        `name` is the argument that it came as, for messages.
         """
 
 
@@ -164,14 +133,12 @@ class PythonOps(Ops):
         value = values[index]
         return value if isinstance(values, tuple) else value.item()
 
-    def value(self, schedule, count, part=0):
-        return schedule._value(count, part, self)
-
     def where(self, condition, a, b):
         return a if condition else b
 
-    def choose(self, boundaries, formulas, count, part):
-        return formulas[self.passed(boundaries, count)](count, part)
+    def choose(self, starts, formula, count, fraction):
+        i = bisect.bisect_right(starts, count) - 1
+        return formula(i, count - starts[i], fraction)
 
     def half_wave(self, x):
         return math.sin(math.pi / 2 * x) ** 2
@@ -188,7 +155,7 @@ class PythonOps(Ops):
         except OverflowError:
             return base_lr * math.inf if base_lr else 0.0
 
-    def call(self, fn, count, origin):
+    def call(self, fn, count, name):
         with jax.enable_x64(True):
             try:  # most are plain Python and do not need the contexts below, which take 2 us
                 return float(fn(count))
@@ -213,9 +180,6 @@ class NumPyOps(Ops):
     def power(self, x, exponent):
         return np.float_power(x, exponent)
 
-    def value(self, schedule, count, part=0):
-        return schedule._value(count, part, self)
-
     def passed(self, boundaries, count):
         return np.searchsorted(np.array(boundaries, np.int64), count, side="right")
 
@@ -225,11 +189,12 @@ class NumPyOps(Ops):
     def take(self, values, index):
         return np.asarray(values)[index]
 
-    def choose(self, boundaries, formulas, count, part):
-        value, index = np.empty(count.shape), self.passed(boundaries, count)
-        for i, formula in enumerate(formulas):
+    def choose(self, starts, formula, count, fraction):
+        value, index = np.empty(count.shape), self.passed(starts, count) - 1
+        for i, start in enumerate(starts):
             chosen = index == i
-            value[chosen] = formula(count[chosen], part[chosen] if is_array(part) else part)
+            own = fraction[chosen] if is_array(fraction) else fraction
+            value[chosen] = formula(i, count[chosen] - start, own)
         return value
 
     def half_wave(self, x):
@@ -245,191 +210,9 @@ class NumPyOps(Ops):
         first = np.minimum(np.float_power(gamma, half), FLOAT64_MAX)
         return base_lr * first * np.minimum(np.float_power(gamma, times - half), FLOAT64_MAX)
 
-    def call(self, fn, count, origin):
-        values = [PYTHON.call(fn, c, origin) for c in count.ravel().tolist()]
+    def call(self, fn, count, name):
+        values = [PYTHON.call(fn, c, name) for c in count.ravel().tolist()]
         return np.array(values, np.float64).reshape(count.shape)
 
 
 PYTHON, NUMPY = PythonOps(), NumPyOps()
-
-
-class JaxOps(Ops):
-    """Integers from 0 on in, `dtype` out; inside `jax.enable_x64(True)` and standard promotion."""
-
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
-
-    def is_table(self, schedule):
-        return schedule._table(self.dtype) is not None
-
-    @property
-    def in_double(self):
-        return JaxOps(np.float64)
-
-    def minimum(self, a, b):
-        return jnp.minimum(a, b)
-
-    def maximum(self, a, b):
-        return jnp.maximum(a, b)
-
-    def where(self, condition, a, b):
-        if isinstance(a, int) and isinstance(b, int):  # would be int64
-            a, b = float(a), float(b)
-        return jnp.where(condition, a, b)
-
-    def quotient(self, count, n):
-        # lax.div rounds towards 0. For counts that is down. `//` adds six instructions for negative
-        # numbers.
-        return jax.lax.div(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
-
-    def remainder(self, count, n):
-        return jax.lax.rem(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
-
-    def ratio(self, a, b):
-        return elementary.double(a) / elementary.double(b)
-
-    def value(self, schedule, count, part=0):
-        table = schedule._table(self.dtype) if isinstance(part, int) else None
-        value = schedule._value(count, part, self) if table is None else self._look_up(table, count)
-        return jnp.asarray(value).astype(self.dtype)
-
-    def _look_up(self, table, count):
-        if table.period:
-            count = self.remainder(count, table.period)
-        place = count if table.step == 1 else self.quotient(count, table.step)
-        if not table.period:
-            place = self.minimum(place, len(table.values) - 1)
-        value = self.take(table.values, place)
-        if table.changes is None:
-            return value
-        is_later = count >= self.take(table.changes.astype(count.dtype), place)
-        return jnp.where(is_later, self.take(table.later, place), value)
-
-    def passed(self, boundaries, count):
-        # A binary search without branches. jnp.searchsorted is a `while` loop until it is compiled,
-        # even unrolled, or it compares all with all and sums them in one more GPU kernel.
-        largest = np.iinfo(count.dtype).max
-        if has_arrays(boundaries):
-            ascending = jnp.sort(jnp.asarray(boundaries).astype(count.dtype))
-        else:
-            ascending = np.array(sorted(b for b in boundaries if b <= largest), count.dtype)
-        number = len(ascending)
-        size = 1 << number.bit_length()
-        padding = np.full(size - 1 - number, largest, count.dtype)
-        ascending = jnp.concatenate([ascending, padding])
-        index = jnp.zeros(count.shape, count.dtype)
-        while size := size // 2:
-            is_passed = elementary.take(ascending, index + (size - 1)) <= count
-            index = jnp.where(is_passed, index + size, index)
-        return jnp.minimum(index, number)
-
-    def latest(self, starts, count):
-        # At most one start has as many bits as the count.
-        bits, largest = count.dtype.itemsize * 8, np.iinfo(count.dtype).max
-        last = [bisect.bisect_right(starts, n) - 1 for n in (0, *(1 << b for b in range(bits)))]
-        following = [starts[min(i + 1, len(starts) - 1)] for i in last]
-        lower = tuple(starts[i] for i in last)
-        upper = tuple(f if f <= largest else s for f, s in zip(following, lower, strict=True))
-        length = bits - jax.lax.clz(count)
-        upper = self.take(upper, length)
-        return jnp.where(count >= upper, upper, self.take(lower, length))
-
-    def take(self, values, index):
-        if isinstance(values, tuple) and has_arrays(values):
-            values = jnp.stack([jnp.asarray(v, index.dtype) for v in values])
-        elif isinstance(values, tuple) and isinstance(values[0], int):  # others are never reached
-            largest = np.iinfo(index.dtype).max
-            values = np.array([min(v, largest) for v in values], index.dtype)
-        return elementary.take(jnp.asarray(values), index)
-
-    def choose(self, boundaries, formulas, count, part):
-        value = formulas[0](count, part)
-        for boundary, formula in zip(boundaries, formulas[1:], strict=True):
-            value = jnp.where(count >= boundary, formula(count, part), value)
-        return value
-
-    def half_wave(self, x):
-        return elementary.half_wave(x)
-
-    def power(self, x, exponent):
-        if isinstance(exponent, float) and exponent in (1, 2, 3, 4):
-            return jax.lax.integer_pow(x, int(exponent))
-        power = elementary.exp2(exponent * elementary.log2(x), self.dtype)
-        return jnp.where(x > 0, power, jnp.where(exponent == 0, 1.0, 0.0))
-
-    def product(self, number, *factors):
-        small = self._is_small(number, *factors)
-        number = number * jnp.where(small, 2.0**64, 1.0)
-        for factor in factors:
-            # Not jnp.minimum: its derivative needs float64 where jit has left enable_x64.
-            number = number * jnp.where(factor > FLOAT64_MAX, FLOAT64_MAX, factor)
-        return _unscaled(number, small)
-
-    def decay(self, base_lr, gamma, times):
-        if is_array(gamma):
-            log = elementary.log2(gamma)
-        else:
-            log = math.log2(gamma) if gamma else elementary.LOG2_OF_ZERO
-        places = math.inf
-        if not has_arrays((base_lr, gamma)) and jnp.issubdtype(times.dtype, jnp.integer):
-            places = decay_places(base_lr, gamma, self.dtype)
-        if places <= MOST_PLACES**2:
-            return self._geometric(lambda n: NUMPY.decay(base_lr, gamma, n), places, times)
-        half = elementary.double(times * (log / 2))
-        small = self._is_small(base_lr, jnp.exp2(2 * half.astype(jnp.float32)))
-        root = elementary.exp2(half, self.dtype, 32 * jnp.asarray(small).astype(np.int32))
-        return _unscaled(base_lr * root * root, small)
-
-    def _is_small(self, *factors):
-        """Whether the product of these is so small that a TPU loses the second float32 of the pair,
-        which is then below the normal numbers. If so, the product is computed times 2 ** 64, and
-        `_unscaled` undoes that."""
-        if self.dtype != np.float32:
-            return False
-        rough = math.prod(jnp.asarray(factor).astype(np.float32) for factor in factors)
-        return abs(rough) < 2.0**-90
-
-    def _geometric(self, function, places, times):
-        """function(times), for a geometric sequence that is constant from `places` - 1 on. It is
-        looked up in one table, or is the product of two look-ups."""
-        bits = max((places - 1).bit_length() - _TABLE_BITS, 0)
-        times = self.minimum(times, places - 1)
-        with np.errstate(over="ignore", under="ignore"):
-            value = self.take(function(np.arange(0, places, 1 << bits)), times >> bits)
-            if bits:
-                fine = function(np.arange(1 << bits)) / function(0)
-                value = value * self.take(fine, times & ((1 << bits) - 1))
-        return value
-
-    def call(self, fn, count, origin):
-        count = count.astype(jnp.int64) if jnp.issubdtype(count.dtype, jnp.integer) else count
-        try:
-            return jnp.asarray(fn(count)).astype(jnp.float64)
-        except jax.errors.JAXTypeError as error:
-            raise TypeError(of_trace(origin, fn)) from error
-
-
-def _unscaled(value, small):
-    rounded = value.astype(jnp.float32) * 2.0**-64
-    return jnp.where(small, rounded.astype(jnp.float64), value)
-
-
-def as_result(value: Any) -> Any:
-    """Float32 as it is, float64 weakly typed, so that float32 parameters stay float32."""
-    return value if value.dtype == np.float32 else _weak(value)
-
-
-@jnp.vectorize
-def _weak(value):
-    return jax.lax.full_like(0.0, value)  # weakly typed as its first argument
-
-
-def decay_places(base_lr: Any, gamma: Any, dtype: Any) -> int:
-    """The number of values of base_lr * gamma ** k in `dtype`, until it stays at 0 or inf."""
-    if base_lr == 0 or gamma == 1:
-        return 1
-    if gamma == 0:
-        return 2
-    info = np.finfo(dtype)
-    end = math.log2(info.max) if gamma > 1 else math.log2(info.smallest_subnormal) - 1
-    return max(math.ceil((end - math.log2(base_lr)) / math.log2(gamma)), 0) + 2

@@ -5,28 +5,35 @@ value changes, `_course`. Everything that all classes share is here: the pytree,
 the precision, and the table in which a device looks up a short schedule.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
-import itertools
 import math
 import textwrap
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.arguments import Field, Frozen, Function, argument, function, is_array, is_list
-from jaxsched._base.hints import NO_NUMBER, describe, is_optimizer, of_list
-from jaxsched._base.ops import MOST_PLACES, NUMPY, PYTHON, JaxOps, Ops, Table, as_result
+from jaxsched._base.arguments import (
+    COUNT_MAX,
+    INT32_MAX,
+    Function,
+    function,
+    is_array,
+    is_list,
+)
+from jaxsched._base.hints import NO_NUMBER, describe, hint_for_list, is_optimizer
+from jaxsched._base.jax_ops import JaxOps, as_result
+from jaxsched._base.ops import NUMPY, PYTHON, Ops
+from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
+from jaxsched._base.value import Frozen, argument
 
-_INT32_MAX = 2**31 - 1
-_COUNT_MAX = 2**63 - 1
+if TYPE_CHECKING:
+    from jaxsched._base.arguments import Field
 
 
 class _HoldsArray(Protocol):
@@ -103,22 +110,35 @@ class Schedule(Frozen):
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
 
     @abstractmethod
-    def _value(self, count: Any, part: Any, ops: Ops) -> Any:
+    def _value(self, count: Any, fraction: Any, ops: Ops) -> Any:
         """The formula: the value in double precision, at an integer count >= 0.
 
-        `part` is the part of the way to the next count, from 0 to 1. Only smooth_epochs uses it. A
-        schedule that is not smooth ignores it.
+        `fraction` is how much of the way to the next count has passed, from 0 to 1. It is the int 0
+        except in smooth_epochs. A schedule that is not smooth ignores it.
         """
 
-    def _course(self, dtype: Any) -> tuple[Sequence[int], int] | None:
-        """The counts at which the value changes, from 0 on, and the period of the schedule.
+    def _at(self, count: Any, fraction: Any, ops: Ops) -> Any:
+        """The value as a member of a composition: its look-up in a table, or its formula, rounded
+        to the dtype of `ops`."""
+        if ops.dtype is None:
+            return self._value(count, fraction, ops)
+        table = self._table(ops.dtype) if isinstance(fraction, int) else None
+        value = self._value(count, fraction, ops) if table is None else table.look_up(count, ops)
+        return jnp.asarray(value).astype(ops.dtype)
 
-        The period is the number of counts after which everything repeats. It is 0 if the schedule
-        does not repeat and keeps its last value. The answer is None if it does neither. Called only
-        if all arguments are Python's numbers. `dtype` is the dtype of the result, in which some
-        schedules stop changing earlier.
+    def _course(self, dtype: Any) -> Course | None:
+        """When the value changes. None if it neither repeats nor stays at a last value.
+
+        Called only if all arguments are Python's numbers. `dtype` is the dtype of the result, in
+        which some schedules stop changing earlier.
         """
         return None
+
+    def _length(self, down_to: float) -> int:
+        """The counts until the schedule is over: its last change, the end of its first cycle, or
+        the fall to `down_to` times its first value. 0 if there is no such count."""
+        course = self._course(np.float64)
+        return 0 if course is None else course.period or course.starts[-1]
 
     @overload
     def __call__(self, count: int | np.integer[Any]) -> float: ...
@@ -132,7 +152,7 @@ class Schedule(Frozen):
     def __call__(self, count: jax.typing.ArrayLike) -> jax.Array | np.ndarray[Any, Any] | float: ...
     def __call__(self, count: Any) -> Any:
         # The usual case comes first. The tests of the other cases take a microsecond.
-        if type(count) is int and 0 <= count <= _COUNT_MAX and self._is_concrete:
+        if type(count) is int and 0 <= count <= COUNT_MAX and self._is_concrete:
             return self._value(count, 0, PYTHON)
         is_number = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
         if not (is_number or is_array(count)):  # perhaps an nnx.Variable, a Keras variable
@@ -141,7 +161,7 @@ class Schedule(Frozen):
             hint = ", which `smooth_epochs` gives a schedule of epochs" if _is_real(count) else ""
             raise TypeError(f"`count` must be an integer or an array of them, got {count!r}{hint}")
         if is_number:
-            count = min(max(int(count), 0), _COUNT_MAX)
+            count = min(max(int(count), 0), COUNT_MAX)
         if self._is_concrete and is_number:
             return self._value(count, 0, PYTHON)
         if self._is_concrete and isinstance(count, np.ndarray):
@@ -157,7 +177,7 @@ class Schedule(Frozen):
 
     def _on_host(self, count: np.ndarray) -> np.ndarray:
         if count.dtype.itemsize == 8:
-            count = np.minimum(count, np.asarray(_COUNT_MAX, count.dtype))
+            count = np.minimum(count, np.asarray(COUNT_MAX, count.dtype))
         with np.errstate(over="ignore", under="ignore"):
             value = self._value(np.maximum(count.astype(np.int64), 0), 0, NUMPY)
         return np.array(np.broadcast_to(value, count.shape))
@@ -167,7 +187,7 @@ class Schedule(Frozen):
         dtype = jnp.result_type(float)
         with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
             if isinstance(count, int):
-                count = np.asarray(count, np.int32 if count <= _INT32_MAX else np.int64)
+                count = np.asarray(count, np.int32 if count <= INT32_MAX else np.int64)
             kind = self._kind(count.dtype, dtype)
             arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
             value = _on_auto_axes(functools.partial(self._in_context, dtype, kind), count, arrays)
@@ -175,12 +195,12 @@ class Schedule(Frozen):
 
     def _in_context(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
         if count.dtype.itemsize == 8:
-            count = jnp.minimum(count, np.asarray(_COUNT_MAX, count.dtype))
+            count = jnp.minimum(count, np.asarray(COUNT_MAX, count.dtype))
         count = jnp.maximum(jnp.asarray(count), 0).astype(kind)
         schedule = self
         if not self._is_concrete:
             schedule = jax.tree.map(functools.partial(_widen, kind=kind), self, arrays)
-        value = JaxOps(dtype).value(schedule, count)
+        value = schedule._at(count, 0, JaxOps(dtype))
         return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
 
     def _table(self, dtype: np.dtype) -> Table | None:
@@ -191,33 +211,17 @@ class Schedule(Frozen):
         return self._tables[dtype]
 
     def _tabulate(self, dtype: np.dtype) -> Table | None:
-        if not self._is_concrete or any(part._is_traced for part in self._parts()):
+        if not self._is_concrete or any(member._is_traced for member in self._walk()):
             return None
-        course = self._course(dtype)
-        if course is None:
-            return None
-        starts, period = course
-        most = math.inf if self._is_list else MOST_PLACES
-        is_range = isinstance(starts, range)
-        if (not is_range and len(starts) > most) or (period or starts[-1]) > _INT32_MAX:
-            return None
-        step = math.gcd(starts.step if is_range else math.gcd(*starts), period) or 1
-        if not is_range and starts[-1] // step >= most:  # irregular: at most one change in a place
-            step = min(b - a for a, b in itertools.pairwise(sorted({*starts})))
-        places = period // step or starts[-1] // step + 1
-        if places > most:
-            return None
-        firsts, step = step * np.arange(places), step if places > 1 else 1
-        if is_range or all(start % step == 0 for start in starts):
-            return Table(self._rounded(firsts, dtype), step, period)
-        changes = firsts.copy()
-        changes[np.array(starts) // step] = starts
-        values, later = (self._rounded(counts, dtype) for counts in (firsts, changes))
-        return Table(values, step, 0, changes, later)
+        course, most = self._course(dtype), math.inf if self._is_list else MOST_PLACES
+        return None if course is None else tabulate(course, self._rounded(dtype), most)
 
-    def _rounded(self, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        with np.errstate(over="ignore", under="ignore"):
-            return self._on_host(counts).astype(dtype)
+    def _rounded(self, dtype: np.dtype) -> Callable[[np.ndarray], np.ndarray]:
+        def rounded(counts: np.ndarray) -> np.ndarray:
+            with np.errstate(over="ignore", under="ignore"):
+                return self._on_host(counts).astype(dtype)
+
+        return rounded
 
     @functools.cached_property
     def _tables(self) -> dict[np.dtype, Table | None]:
@@ -237,7 +241,7 @@ class Schedule(Frozen):
         """The narrowest integer type that holds the counts and the sum of any two arguments."""
         largest = np.iinfo(count).max
         if self._table(dtype) is None:
-            numbers = [n for part in self._parts() for n in part._integers()]
+            numbers = [n for member in self._walk() for n in member._integers()]
             largest = max(
                 [largest, *(2 * (np.iinfo(n.dtype).max if is_array(n) else n) for n in numbers)]
             )
@@ -251,14 +255,6 @@ class Schedule(Frozen):
                 if isinstance(x, int) or (is_array(x) and x.dtype.kind in "iu"):
                     yield x
 
-    def _parts(self) -> Iterator[Schedule]:
-        """This schedule, its members, their members, and so on."""
-        yield self
-        for value in self.__getstate__().values():
-            for member in value if isinstance(value, tuple) else (value,):
-                if isinstance(member, Schedule):
-                    yield from member._parts()
-
 
 @functools.partial(jax.jit, static_argnums=0)
 def _compiled(schedule: Schedule, count: Any) -> jax.Array:
@@ -271,11 +267,9 @@ class _Function(Schedule):
     _is_traced = True
 
     fn: Function = argument(function, static=True)
-    origin: str = argument(lambda _, origin: origin, default="`schedule`", static=True)
-    """The argument that it came as, for messages."""
 
-    def _value(self, count, part, ops):
-        return ops.call(self.fn, count + part, self.origin)
+    def _value(self, count, fraction, ops):
+        return ops.call(self.fn, count + fraction, "`schedule`")
 
     def __repr__(self) -> str:
         return repr(self.fn)
@@ -314,26 +308,28 @@ def _widen(number: Any, array: Any, kind: Any) -> Any:
 
 # -- arguments that are schedules --------------------------------------------------------------
 
-Member = Field[Function, Schedule]
-Members = Field[Sequence[Function], tuple[Schedule, ...]]
+if TYPE_CHECKING:
+    Member = Field[Function, Schedule]
+    Members = Field[Sequence[Function], tuple[Schedule, ...]]
+else:  # what is kept
+    Member, Members = Schedule, tuple[Schedule, ...]
 
 
-def member(name: str, value: Any) -> Schedule:
+def as_schedule(name: str, value: Any) -> Schedule:
     """A schedule; any other callable `count -> value` is made one."""
-    return value if isinstance(value, Schedule) else _Function(function(name, value), f"`{name}`")
+    return value if isinstance(value, Schedule) else _Function(function(name, value))
 
 
-def members(name: str, value: Any) -> tuple[Schedule, ...]:
+def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
     if not is_list(value) or is_optimizer(value):
-        raise TypeError(
-            f"`{name}` must be a sequence of schedules, got {describe(value)}{of_list(value)}"
-        )
-    schedules = tuple(member(f"{name}[{i}]", part) for i, part in enumerate(value))
+        got = f"{describe(value)}{hint_for_list(value)}"
+        raise TypeError(f"`{name}` must be a sequence of schedules, got {got}")
+    schedules = tuple(as_schedule(f"{name}[{i}]", schedule) for i, schedule in enumerate(value))
     if not schedules:
         raise ValueError(f"`{name}` must be a sequence of schedules, got {value!r}: none")
     return schedules
 
 
-def shorten(part: Schedule) -> str:
+def shorten(schedule: Schedule) -> str:
     """Its repr, shortened for a message: the repr of a recording can be very long."""
-    return textwrap.shorten(repr(part), 200, placeholder=" ...")
+    return textwrap.shorten(repr(schedule), 200, placeholder=" ...")

@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.schedule import Schedule, member
+from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import (
+    AnySchedule,
     Finding,
-    Part,
+    Placed,
+    concrete,
     curve,
     epoch_length,
     epoch_lengths,
-    known,
-    length,
-    parts,
+    placed,
     size,
 )
 from jaxsched._schedules.compose import SequentialLR
@@ -33,7 +33,9 @@ from jaxsched._schedules.epochs import smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 
-def check(schedule: Any, num_counts: int, *, steps_per_epoch: int | None = None) -> list[Finding]:
+def check(
+    schedule: AnySchedule, num_counts: int, *, steps_per_epoch: int | None = None
+) -> list[Finding]:
     """Finds what is wrong with a schedule for a run of a given length, before the run.
 
     Args:
@@ -70,7 +72,7 @@ def check(schedule: Any, num_counts: int, *, steps_per_epoch: int | None = None)
     if isinstance(schedule, ReduceLROnPlateau):
         return [*_plateau(schedule, num_counts, epoch_length(schedule, steps_per_epoch) or 1)]
     lrs = curve(schedule, num_counts)
-    schedule = member("schedule", known(schedule))
+    schedule = as_schedule("schedule", concrete(schedule))
     run = _Run(schedule, num_counts, epoch_length(schedule, steps_per_epoch), lrs)
     found = [finding for rule in _RULES for finding in rule(run)]
     # From that one all others would follow.
@@ -84,23 +86,23 @@ class _Run:
     steps: int | None
     lrs: np.ndarray
 
-    def of(self, *classes: type) -> Iterator[tuple[Part, Any]]:
+    def of(self, *classes: type) -> Iterator[tuple[Placed, Any]]:
         """The parts of these classes that have an effect, and their schedules."""
-        for part in parts(self.schedule):
-            if isinstance(part.schedule, classes) and part.at(0) < self.end(part):
-                yield part, part.schedule
+        for member in placed(self.schedule):
+            if isinstance(member.schedule, classes) and member.at(0) < self.end(member):
+                yield member, member.schedule
 
-    def end(self, part: Part) -> int:
-        """The count from which a part has no effect."""
-        return int(min(part.stop, self.num_counts))
+    def end(self, member: Placed) -> int:
+        """The count from which a member has no effect."""
+        return int(min(member.stop, self.num_counts))
 
-    def own(self, part: Part) -> int:
-        """How many counts a part has until then, on its own clock."""
-        return bisect.bisect_left(range(self.num_counts), self.end(part), key=part.at)
+    def own(self, member: Placed) -> int:
+        """How many counts a member has until then, on its own clock."""
+        return bisect.bisect_left(range(self.num_counts), self.end(member), key=member.at)
 
-    def limit(self, part: Part) -> str:
-        if part.stop < self.num_counts:
-            return f"it has no effect from {self.place(self.end(part))} on"
+    def limit(self, member: Placed) -> str:
+        if member.stop < self.num_counts:
+            return f"it has no effect from {self.place(self.end(member))} on"
         return f"the run has {self.span(self.num_counts)}"
 
     @property
@@ -135,27 +137,31 @@ def _epochs(run: _Run) -> Iterator[Finding]:
 
 
 def _fed_updates(run: _Run) -> Iterator[Finding]:
-    lengths = [(part, n) for part, _ in run.of(Schedule) if (n := length(part.schedule, 0.1))]
-    for part, n in lengths:
-        if part.adapter or isinstance(part.schedule, SequentialLR) or _rise(part.schedule) >= 0:
+    lengths = [(member, n) for member, _ in run.of(Schedule) if (n := member.schedule._length(0.1))]
+    for member, n in lengths:
+        if (
+            member.adapter
+            or isinstance(member.schedule, SequentialLR)
+            or _rise(member.schedule) >= 0
+        ):
             continue
-        left = run.end(part) - part.at(0)
-        is_cycle = isinstance(part.schedule, (CyclicLR, CosineAnnealingWarmRestarts))
+        left = run.end(member) - member.at(0)
+        is_cycle = isinstance(member.schedule, (CyclicLR, CosineAnnealingWarmRestarts))
         most = 0 if is_cycle else 0.03 * left
         if run.steps:  # fewer counts than epochs; a cycle is also shorter than one epoch
             most = min(left / run.steps, run.steps if is_cycle else left / 10)
         if n <= most:
-            message = f"{_name(part)} is over after {n:,} of {run.span(left)}."
+            message = f"{_name(member)} is over after {n:,} of {run.span(left)}."
             is_whole = not epoch_lengths(run.schedule) and all(n <= most for _, n in lengths)
-            what = "" if is_whole else f", where schedule is {_code(part.schedule)}"
+            what = "" if is_whole else f", where schedule is {_code(member.schedule)}"
             advice = f"If it counts epochs, write {run.wrap}{what}."
             yield Finding("epochs-fed-updates", message, advice)
             return
 
 
 def _milestones(run: _Run) -> Iterator[Finding]:
-    for part, schedule in run.of(MultiStepLR, SequentialLR):
-        first = sum(part.at(milestone) < run.end(part) for milestone in schedule.milestones)
+    for member, schedule in run.of(MultiStepLR, SequentialLR):
+        first = sum(member.at(milestone) < run.end(member) for milestone in schedule.milestones)
         if first == len(schedule.milestones):
             continue
         reached = {"milestones": schedule.milestones[:first]}
@@ -163,15 +169,15 @@ def _milestones(run: _Run) -> Iterator[Finding]:
             reached["schedulers"] = schedule.schedulers[: first + 1]
         late = schedule.milestones[first]
         message = (
-            f"{_name(part)} does not reach its milestones from {late:,} on: {run.limit(part)}."
+            f"{_name(member)} does not reach its milestones from {late:,} on: {run.limit(member)}."
         )
         advice = f"Give it more counts, or write {_code(schedule, **reached)}."
         yield Finding("milestone-never-reached", message, advice)
-    for part, schedule in run.of(StepLR):
-        if part.at(schedule.step_size) >= run.end(part):
+    for member, schedule in run.of(StepLR):
+        if member.at(schedule.step_size) >= run.end(member):
             message = f"StepLR does not decay: its `step_size` is {schedule.step_size:,}, and "
-            advice = f"Lower it, as in {_code(schedule, step_size=max(run.own(part) // 3, 1))}."
-            yield Finding("step-size-never-reached", f"{message}{run.limit(part)}.", advice)
+            advice = f"Lower it, as in {_code(schedule, step_size=max(run.own(member) // 3, 1))}."
+            yield Finding("step-size-never-reached", f"{message}{run.limit(member)}.", advice)
 
 
 def _rise(schedule: Any) -> float:
@@ -182,40 +188,44 @@ def _rise(schedule: Any) -> float:
 
 
 def _warmups(run: _Run) -> Iterator[Finding]:
-    for part, schedule in run.of(LinearLR, ConstantLR):
-        if _rise(schedule) > 0 and part.at(schedule.total_iters) > run.end(part):
-            is_cut = part.stop < run.num_counts
+    for member, schedule in run.of(LinearLR, ConstantLR):
+        if _rise(schedule) > 0 and member.at(schedule.total_iters) > run.end(member):
+            is_cut = member.stop < run.num_counts
             if is_cut and isinstance(schedule, ConstantLR):
                 continue  # a stage of its own
             code = "warmup-cut-short" if is_cut else "warmup-longer-than-run"
-            message = f"{_name(part)} has {schedule.total_iters:,} counts, and {run.limit(part)}."
-            advice = f"Make it shorter, as in {_code(schedule, total_iters=run.own(part))}."
+            message = (
+                f"{_name(member)} has {schedule.total_iters:,} counts, and {run.limit(member)}."
+            )
+            advice = f"Make it shorter, as in {_code(schedule, total_iters=run.own(member))}."
             yield Finding(code, message, advice)
 
 
 def _cosines(run: _Run) -> Iterator[Finding]:
-    for part, schedule in run.of(CosineAnnealingLR, CosineAnnealingWarmRestarts):
+    for member, schedule in run.of(CosineAnnealingLR, CosineAnnealingWarmRestarts):
         if schedule.eta_min > schedule.base_lr:
             message = f"`eta_min` {schedule.eta_min:g} is above `base_lr` {schedule.base_lr:g}"
             advice = f"Lower it, as in {_code(schedule, eta_min=0.0)}."
-            yield Finding("eta-min-above-base-lr", f"{message} in {_name(part)}.", advice)
+            yield Finding("eta-min-above-base-lr", f"{message} in {_name(member)}.", advice)
         elif isinstance(schedule, CosineAnnealingLR) and schedule.eta_min < schedule.base_lr:
-            low, rises = part.at(schedule.T_max), part.at(schedule.T_max + 1)
-            if isinstance(part.adapter, smooth_epochs):
+            low, rises = member.at(schedule.T_max), member.at(schedule.T_max + 1)
+            if isinstance(member.adapter, smooth_epochs):
                 rises = low + 1
-            if rises < run.end(part):
-                message = f"{_name(part)} rises again after {run.place(low)}: {run.limit(part)}."
+            if rises < run.end(member):
+                message = (
+                    f"{_name(member)} rises again after {run.place(low)}: {run.limit(member)}."
+                )
                 what = "schedule" if schedule is run.schedule else repr(schedule)
                 advice = f"To stay there, write `clamp({what}, {schedule.T_max})`."
                 yield Finding("cosine-rises-again", message, advice)
 
 
 def _one_cycles(run: _Run) -> Iterator[Finding]:
-    for part, schedule in run.of(OneCycleLR):
-        if part.at(schedule._total) != run.end(part):
-            kind = "longer" if part.at(schedule._total) > run.end(part) else "shorter"
-            message = f"OneCycleLR has {schedule._total:,} counts, and {run.limit(part)}."
-            advice = f"Write `total_steps={run.own(part)}`."
+    for member, schedule in run.of(OneCycleLR):
+        if member.at(schedule._total) != run.end(member):
+            kind = "longer" if member.at(schedule._total) > run.end(member) else "shorter"
+            message = f"OneCycleLR has {schedule._total:,} counts, and {run.limit(member)}."
+            advice = f"Write `total_steps={run.own(member)}`."
             yield Finding(f"one-cycle-{kind}-than-run", message, advice)
 
 
@@ -238,10 +248,10 @@ def _values(run: _Run) -> Iterator[Finding]:
 
 
 def _functions(run: _Run) -> Iterator[Finding]:
-    for part, schedule in run.of(Schedule):
+    for member, schedule in run.of(Schedule):
         if not schedule._is_traced:
             continue
-        horizon = run.own(part)
+        horizon = run.own(member)
         table = f"`LambdaLR(1.0, schedule, horizon={horizon})`, a table made on the host"
         if isinstance(schedule, LambdaLR):
             table = f"`horizon={horizon}`, for a table made on the host"
@@ -250,7 +260,7 @@ def _functions(run: _Run) -> Iterator[Finding]:
         try:
             in_jit = np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(counts)), np.float64)
         except Exception as error:  # of the user's function
-            message = f"JAX cannot trace {_name(part)}: {type(error).__name__}."
+            message = f"JAX cannot trace {_name(member)}: {type(error).__name__}."
             yield Finding("function-not-traceable", message, f"Use jnp in it, or write {table}.")
             continue
         peak = np.abs(on_host).max()
@@ -258,8 +268,8 @@ def _functions(run: _Run) -> Iterator[Finding]:
         if not same.all():
             i = int(np.argmin(same))
             message = (
-                f"{_name(part)} is {on_host[i]:g} in Python and {in_jit[i]:g} under `jit`, at "
-                f"{run.place(part.at(int(counts[i])))}."
+                f"{_name(member)} is {on_host[i]:g} in Python and {in_jit[i]:g} under `jit`, at "
+                f"{run.place(member.at(int(counts[i])))}."
             )
             advice = f"Make its function depend on the count alone, or write {table}."
             yield Finding("function-differs-under-jit", message, advice)
@@ -278,8 +288,8 @@ def _plateau(plateau: ReduceLROnPlateau, num_counts: int, steps: int) -> Iterato
         yield Finding("plateau-never-cuts", message, advice)
 
 
-def _name(part: Part) -> str:
-    return type(part.schedule).__name__.replace("_Function", "the function")
+def _name(member: Placed) -> str:
+    return type(member.schedule).__name__.replace("_Function", "the function")
 
 
 def _code(schedule: Any, **changes: Any) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jaxsched
 from jaxsched._desk.check import check
-from jaxsched._desk.curve import curve, known
+from jaxsched._desk.compare import compare
+from jaxsched._desk.curve import concrete, curve
 from jaxsched._desk.show import default_counts, sparkline, table, unit
 from jaxsched._desk.text import parse
 
@@ -77,13 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     raw: Any = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     about = "torch.optim.lr_scheduler for JAX: looks at a learning-rate schedule."
     parser = argparse.ArgumentParser("jaxsched", description=about, epilog=_EPILOG, **raw)
-    parser.add_argument("--version", action="version", version=f"jaxsched {jaxsched.__version__}")
+    version = importlib.metadata.version("jaxsched")
+    parser.add_argument("--version", action="version", version=f"jaxsched {version}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    show = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
-    check = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
-    compare = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
-    compare.add_argument("log", metavar="LOG", help="CSV, JSON lines, or a TensorBoard event file")
-    for command in (show, check, compare):
+    shown = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
+    checked = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
+    compared = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
+    compared.add_argument("log", metavar="LOG", help="CSV, JSON lines, or a TensorBoard event file")
+    for command in (shown, checked, compared):
         command.add_argument("schedule", metavar="SCHEDULE", help="as it prints, in quotes")
         command.add_argument(
             "--steps-per-epoch",
@@ -93,15 +95,15 @@ def _parser() -> argparse.ArgumentParser:
         )
     length = {"metavar": "N", "type": int}
     about = "epochs or updates in the run"
-    show.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
-    check.add_argument("--counts", **length, required=True, help=about)
-    show.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
-    show.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
+    shown.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
+    checked.add_argument("--counts", **length, required=True, help=about)
+    shown.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
+    shown.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser
 
 
 def _show(args: argparse.Namespace) -> int:
-    schedule, steps = known(parse(args.schedule)), args.steps_per_epoch
+    schedule, steps = concrete(parse(args.schedule)), args.steps_per_epoch
     num_counts = default_counts(schedule) if args.counts is None else args.counts
     lrs, word = curve(schedule, num_counts), unit(schedule, steps)
     encoding = sys.stdout.encoding or "ascii"
@@ -131,6 +133,6 @@ def _check(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     schedule = parse(args.schedule)
-    comparison = jaxsched.compare(schedule, args.log, steps_per_epoch=args.steps_per_epoch)
+    comparison = compare(schedule, args.log, steps_per_epoch=args.steps_per_epoch)
     print(comparison)
     return 0 if comparison.equal else 1

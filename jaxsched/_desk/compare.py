@@ -11,19 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.ops import NUMPY, PYTHON
-from jaxsched._base.schedule import Schedule, member
-from jaxsched._desk.curve import Finding, curve, known
+from jaxsched._base.schedule import Schedule, as_schedule
+from jaxsched._desk.curve import (
+    MOST_TABULATED,
+    AnySchedule,
+    EpochLengths,
+    Finding,
+    concrete,
+    curve,
+    epoch_lengths,
+)
 from jaxsched._desk.diagnose import Log, Reading, diagnose
-from jaxsched._desk.mistakes import MISTAKES, changed, is_adapter
-from jaxsched._desk.record import Record, read
+from jaxsched._desk.mistakes import MISTAKES
+from jaxsched._desk.record import Record, Recorded, read_log
 from jaxsched._schedules.custom import RecordedLR
-from jaxsched._schedules.epochs import per_epoch
+from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
-_MOST_COUNTS = 10**6
-_COUNT_MAX = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Comparison:
     >>> [finding.code for finding in comparison.diagnoses]
     ['off-by-one']
     """
+
+    __module__ = "jaxsched"
 
     equal: bool
     count: int | None = None
@@ -83,7 +92,9 @@ class Comparison:
         return "\n".join(lines)
 
 
-def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Comparison:
+def compare(
+    schedule: AnySchedule, recorded: Recorded, *, steps_per_epoch: EpochLengths | None = None
+) -> Comparison:
     """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
 
     ```text
@@ -172,31 +183,29 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
     3 of 5 rows differ.
     another-gamma: The log has gamma=0.5, not 0.1. Use gamma=0.5 here, or gamma=0.1 in that run.
     """
-    clock = None
-    if steps_per_epoch is not None:
-        clock = per_epoch(lambda epoch: 1.0, steps_per_epoch)
+    clock = None if steps_per_epoch is None else Clock(steps_per_epoch)
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
-        member("schedule", schedule)
-    record = read(recorded, is_plateau)
+        as_schedule("schedule", schedule)
+    record = read_log(recorded, is_plateau)
     numberings = _numberings(record, clock)
-    shown, known_to, replay = numberings, _COUNT_MAX, _no_replay
+    shown, horizon, replay = numberings, COUNT_MAX, _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
                 "`recorded` must have a column `val_loss`, `metric` or the like, which a "
-                "ReduceLROnPlateau hears"
+                "ReduceLROnPlateau is told"
             )
         note, counts = next(iter(numberings.items()))
         numberings = {note: np.arange(len(counts))}
         replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
     else:
         last = max(int(counts[-1]) for counts in numberings.values())
-        schedule, known_to = _on_host(schedule, last + 2)
-        if clock is not None and not any(map(is_adapter, schedule._parts())):
-            schedule = per_epoch(schedule, clock.steps_per_epoch)
+        schedule, horizon = _tabulated(schedule, last + 2)
+        if clock is not None and not epoch_lengths(schedule):
+            schedule = per_epoch(schedule, clock.lengths)
     logs = {
-        note: Log(counts, record.lrs, record.slack, schedule, known_to, replay)
+        note: Log(counts, record.lrs, record.slack, schedule, horizon, replay)
         for note, counts in numberings.items()
     }
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
@@ -219,7 +228,7 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
     return dataclasses.replace(
         comparison,
         count=count,
-        epoch=None if clock is None else int(clock._epoch(count, PYTHON)[0]),
+        epoch=None if clock is None else int(clock.epoch(count, PYTHON)[0]),
         expected=float(logs[note].expected(Reading(schedule), logs[note].counts[[row]])[0]),
         found=float(record.lrs[row]),
         diagnoses=diagnoses,
@@ -227,7 +236,7 @@ def compare(schedule: Any, recorded: Any, *, steps_per_epoch: Any = None) -> Com
     )
 
 
-def _numberings(record: Record, clock: per_epoch | None) -> dict[str, np.ndarray]:
+def _numberings(record: Record, clock: Clock | None) -> dict[str, np.ndarray]:
     """The counts of the rows, by what there is to say about them."""
     labels = record.labels
     if labels is None:
@@ -239,16 +248,16 @@ def _numberings(record: Record, clock: per_epoch | None) -> dict[str, np.ndarray
             "The first one is count 1.": labels,
         }
     if record.in_epochs and clock is not None:
-        numberings = {note: _updates(epochs, clock) for note, epochs in numberings.items()}
+        numberings = {note: _in_updates(epochs, clock) for note, epochs in numberings.items()}
     return numberings
 
 
-def _updates(epochs: np.ndarray, clock: per_epoch) -> np.ndarray:
+def _in_updates(epochs: np.ndarray, clock: Clock) -> np.ndarray:
     """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
-    if (int(epochs[-1]) + 1) * int(np.max(clock.steps_per_epoch)) >= 2**53:
+    if (int(epochs[-1]) + 1) * int(np.max(clock.lengths)) >= 2**53:
         raise ValueError(f"`recorded` must have counts below 2**53, got epoch {epochs[-1]}")
-    starts = clock._first_update(epochs, NUMPY)
-    lengths = np.broadcast_to(clock._epoch(starts, NUMPY)[2], starts.shape)
+    starts = clock.first_update(epochs, NUMPY)
+    lengths = np.broadcast_to(clock.epoch(starts, NUMPY)[2], starts.shape)
     first, rows = np.unique(epochs, return_index=True, return_counts=True)[1:]
     place = np.arange(len(epochs)) - np.repeat(first, rows)
     if place.any() and (rows[:-1] != lengths[first][:-1]).any():
@@ -259,29 +268,26 @@ def _updates(epochs: np.ndarray, clock: per_epoch) -> np.ndarray:
     return starts + place
 
 
-def _told(metrics: list[Any], counts: np.ndarray, clock: per_epoch | None) -> list[Any]:
-    """What a plateau hears after each row: the last metric of an epoch, after its last row."""
+def _told(metrics: list[Any], counts: np.ndarray, clock: Clock | None) -> list[Any]:
+    """What a plateau is told after each row: the last metric of an epoch, after its last row."""
     if clock is None:
         return metrics
-    epochs = clock._epoch(counts, NUMPY)[0]
+    epochs = clock.epoch(counts, NUMPY)[0]
     told: list[Any] = [None] * len(metrics)
-    heard = None
+    last = None
     for row, metric in enumerate(metrics):
-        heard = heard if metric is None else metric
+        last = last if metric is None else metric
         if row + 1 == len(metrics) or epochs[row + 1] != epochs[row]:
-            told[row], heard = heard, None
+            told[row], last = last, None
     return told
 
 
-def _no_replay(plateau: ReduceLROnPlateau, early: bool) -> RecordedLR:
+def _no_replay(plateau: ReduceLROnPlateau) -> RecordedLR:
     raise AssertionError("only a plateau is replayed")
 
 
-def _replay(plateau: ReduceLROnPlateau, early: bool, metrics: list[Any]) -> RecordedLR:
-    """The learning rates in each row and after the last one, in double precision.
-
-    `early` as optax does it: with a cut when bad == patience.
-    """
+def _replay(plateau: ReduceLROnPlateau, metrics: list[Any]) -> RecordedLR:
+    """The learning rates in each row and after the last one, in double precision."""
     best = math.inf if plateau.mode == "min" else -math.inf
     bad = cooldown = cuts = 0
     places = [0]
@@ -289,11 +295,8 @@ def _replay(plateau: ReduceLROnPlateau, early: bool, metrics: list[Any]) -> Reco
         if metric is not None:
             is_better = plateau._is_better(metric, best)
             best = metric if is_better else best
-            bad = 0 if is_better or cooldown else bad + 1
-            cut = bad == plateau.patience and not cooldown if early else bad > plateau.patience
-            cooldown = max(cooldown - 1, 0)
-            if cut:
-                bad, cooldown, cuts = 0, plateau.cooldown, cuts + 1
+            bad, cooldown, cut = plateau._counters(is_better, bad, cooldown, PYTHON)
+            cuts += cut
         places.append(cuts)
     return RecordedLR(plateau._lrs[np.minimum(places, len(plateau._lrs) - 1)])
 
@@ -301,34 +304,34 @@ def _replay(plateau: ReduceLROnPlateau, early: bool, metrics: list[Any]) -> Reco
 # -- schedules on the host -----------------------------------------------------------------------
 
 
-def _on_host(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
+def _tabulated(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
     """The schedule in Python's numbers, and at how many counts it is known.
 
     Functions become tables, since calling one for each row takes long.
     """
     if not isinstance(schedule, Schedule):
-        if num_counts > _MOST_COUNTS:
+        if num_counts > MOST_TABULATED:
             raise ValueError(
-                f"`recorded` must have counts below {_MOST_COUNTS:,} for a function that is no "
+                f"`recorded` must have counts below {MOST_TABULATED:,} for a function that is no "
                 f"schedule, got {num_counts - 2:,}"
             )
         return RecordedLR(curve(schedule, num_counts)), num_counts
 
-    def in_table(part: Any) -> Any:
-        if not part._is_traced:
-            return part
+    def in_table(member: Any) -> Any:
+        if not member._is_traced:
+            return member
         if num_counts > _FEW_COUNTS:
             try:
                 with jax.enable_x64(True):
-                    return RecordedLR(np.asarray(jax.jit(part)(jnp.arange(num_counts))))
+                    return RecordedLR(np.asarray(jax.jit(member)(jnp.arange(num_counts))))
             except (TypeError, jax.errors.JAXTypeError):  # JAX cannot trace it
                 pass
-        return RecordedLR(part(np.arange(num_counts)))
+        return RecordedLR(member(np.arange(num_counts)))
 
-    schedule = known(schedule)
-    if num_counts <= _MOST_COUNTS and any(part._is_traced for part in schedule._parts()):
+    schedule = concrete(schedule)
+    if num_counts <= MOST_TABULATED and any(member._is_traced for member in schedule._walk()):
         try:
-            return changed(schedule, in_table), num_counts
+            return schedule._rebuilt(in_table), num_counts
         except ValueError:  # smooth_epochs takes no table, and a table no negative number
             pass
-    return schedule, _COUNT_MAX
+    return schedule, COUNT_MAX

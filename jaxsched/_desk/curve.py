@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.arguments import integer, is_array
+from jaxsched._base.arguments import Function, integer, is_array
 from jaxsched._base.hints import describe
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import Schedule, member
+from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
-from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
-from jaxsched._schedules.custom import LambdaLR, MultiplicativeLR, RecordedLR
-from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
-from jaxsched._schedules.decay import (
-    ConstantLR,
-    ExponentialLR,
-    LinearLR,
-    MultiStepLR,
-    PolynomialLR,
-    StepLR,
-)
+from jaxsched._schedules.cycle import OneCycleLR
 from jaxsched._schedules.epochs import per_epoch, smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 from jaxsched._stack import unstack
 
 MOST_COUNTS = 10**7
+"""The largest number of counts in a curve."""
+MOST_TABULATED = 10**6
+"""The largest number of counts for which a tool calls a function or tries an explanation."""
+
+
+AnySchedule = Schedule | Function | ReduceLROnPlateau
+EpochLengths = int | Sequence[int]
 
 
 class Finding(NamedTuple):
@@ -45,6 +42,8 @@ class Finding(NamedTuple):
     `str(finding)` is all three in one line.
     """
 
+    __module__ = "jaxsched"
+
     code: str
     message: str
     advice: str
@@ -54,13 +53,13 @@ class Finding(NamedTuple):
 
 
 def size(name: str, value: Any) -> int:
-    """An integer >= 1 that is known: a number of counts, or of updates in an epoch."""
+    """An integer >= 1, and no array: a number of counts, or of updates in an epoch."""
     if is_array(value):
         raise TypeError(f"`{name}` must be an integer >= 1, got {describe(value)}")
     return integer(at_least=1)(name, value)
 
 
-def known(schedule: Any) -> Any:
+def concrete(schedule: Any) -> Any:
     """The schedule or function, with Python's numbers in the place of scalar arrays."""
     if isinstance(schedule, ReduceLROnPlateau):
         raise TypeError(
@@ -68,7 +67,7 @@ def known(schedule: Any) -> Any:
             "rates depend on a metric"
         )
     if not isinstance(schedule, Schedule):
-        member("schedule", schedule)  # refuses what is no function
+        as_schedule("schedule", schedule)  # refuses what is no function
     elif not schedule._is_concrete:
         one = jax.tree.map(lambda x: np.asarray(x)[None], schedule)
         try:
@@ -89,7 +88,7 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
     A function that is no schedule, such as an optax schedule, is called as an optimizer calls it,
     inside `jit`, if JAX can trace it.
     """
-    schedule, num_counts = known(schedule), size("num_counts", num_counts)
+    schedule, num_counts = concrete(schedule), size("num_counts", num_counts)
     if num_counts > MOST_COUNTS:
         raise ValueError(f"`num_counts` must be at most {MOST_COUNTS:,}, got {num_counts:,}")
     counts = np.arange(num_counts)
@@ -100,7 +99,7 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
             with jax.numpy_dtype_promotion("standard"):
                 lrs = jax.jit(jax.vmap(schedule))(jnp.asarray(counts, jnp.int32))
         except jax.errors.JAXTypeError:
-            lrs = member("schedule", schedule)(counts)
+            lrs = as_schedule("schedule", schedule)(counts)
         return np.asarray(lrs, np.float64).reshape(num_counts)
     except Exception as error:  # of the user's function
         raise ValueError(
@@ -108,85 +107,51 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
         ) from error
 
 
-class Part(NamedTuple):
+class Placed(NamedTuple):
     """A schedule in a schedule, and where it is."""
 
     schedule: Schedule
     at: Callable[[int], int]
-    """The count of the whole at which this part is at its own count."""
+    """The count of the whole at which this schedule is at its own count."""
     stop: float
-    """The count of the whole from which this part has no effect."""
+    """The count of the whole from which it has no effect."""
     adapter: per_epoch | smooth_epochs | None
     """What turns its epochs into updates."""
 
 
-def parts(
+def placed(
     schedule: Schedule,
     at: Callable[[int], int] = lambda count: count,
     stop: float = math.inf,
     adapter: per_epoch | smooth_epochs | None = None,
-) -> Iterator[Part]:
+) -> Iterator[Placed]:
     """The schedule, its members, their members, and so on, each with its own clock and unit."""
-    yield Part(schedule, at, stop, adapter)
+    yield Placed(schedule, at, stop, adapter)
     match schedule:
         case SequentialLR(schedulers=members, milestones=milestones):
             stops = [*map(at, milestones), math.inf]
             for inner, start, end in zip(members, (0, *milestones), stops, strict=True):
                 shifted = lambda count, start=start: at(start + count)  # noqa: E731
-                yield from parts(inner, shifted, min(stop, end), adapter)
+                yield from placed(inner, shifted, min(stop, end), adapter)
         case ChainedScheduler(schedulers=members):
             for inner in members:
-                yield from parts(inner, at, stop, adapter)
+                yield from placed(inner, at, stop, adapter)
         case clamp(schedule=inner, last_count=last):
-            yield from parts(inner, at, min(stop, at(last + 1)), adapter)
+            yield from placed(inner, at, min(stop, at(last + 1)), adapter)
         case per_epoch(schedule=inner) | smooth_epochs(schedule=inner):
-            in_updates = lambda epoch: at(schedule._first_update(epoch, PYTHON))  # noqa: E731
-            yield from parts(inner, in_updates, stop, schedule)
-
-
-def length(schedule: Schedule, down_to: float) -> int:
-    """The counts until a schedule is over: its last change, the end of its first cycle, or the fall
-    to that part of its first value. 0 if there is no such count."""
-    match schedule:
-        case MultiStepLR(milestones=milestones) | SequentialLR(milestones=milestones):
-            return max(milestones, default=0)
-        case StepLR(step_size=step_size, gamma=gamma):
-            return step_size * _decays(gamma, down_to)
-        case ExponentialLR(gamma=gamma):
-            return _decays(gamma, down_to)
-        case ConstantLR() | LinearLR() | PolynomialLR():
-            return schedule.total_iters
-        case CosineAnnealingLR():
-            return schedule.T_max
-        case CosineAnnealingWarmRestarts():
-            return schedule.T_0
-        case SWALR():
-            return schedule.anneal_epochs
-        case CyclicLR():
-            return sum(schedule._sizes)
-        case OneCycleLR():
-            return schedule._total
-        case LambdaLR() | MultiplicativeLR():
-            return schedule.horizon or 0
-        case RecordedLR():
-            return len(schedule.values)
-    return 0
-
-
-def _decays(gamma: float, down_to: float) -> int:
-    if not 0 < gamma < 1:
-        return int(gamma == 0)
-    return math.ceil(math.log(down_to) / math.log(gamma) - 1e-9)
+            clock = schedule._clock
+            in_updates = lambda epoch: at(clock.first_update(epoch, PYTHON))  # noqa: E731
+            yield from placed(inner, in_updates, stop, schedule)
 
 
 def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
     """The `steps_per_epoch` that it names. If there are any, its counts are updates."""
     found = set()
-    for part in schedule._parts() if isinstance(schedule, Schedule) else ():
-        if isinstance(part, (per_epoch, smooth_epochs)):
-            found.add(part.steps_per_epoch)
-        elif isinstance(part, OneCycleLR) and part.total_steps is None:
-            found.add(part.steps_per_epoch)
+    for member in schedule._walk() if isinstance(schedule, Schedule) else ():
+        if isinstance(member, (per_epoch, smooth_epochs)):
+            found.add(member.steps_per_epoch)
+        elif isinstance(member, OneCycleLR) and member.total_steps is None:
+            found.add(member.steps_per_epoch)
     return found
 
 

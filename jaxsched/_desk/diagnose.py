@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsched._desk.curve import Finding
+from jaxsched._desk.curve import MOST_TABULATED, Finding
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
@@ -54,18 +54,18 @@ class Log:
     """How far each learning rate may be off, because it is printed with few digits."""
     schedule: Any
     """What it is compared with."""
-    known: int
+    horizon: int
     """The number of counts at which that is known."""
-    replay: Callable[[ReduceLROnPlateau, bool], RecordedLR]
-    """A plateau's learning rates for the metrics of the log: torch's or (True) optax's."""
+    replay: Callable[[ReduceLROnPlateau], RecordedLR]
+    """A plateau's learning rates for the metrics of the log."""
     in_float32: bool = False
     """Whether the log may have lost what float32 arithmetic loses."""
 
     def expected(self, reading: Reading, counts: np.ndarray) -> np.ndarray:
         schedule, counts = reading.schedule, reading.at(counts)
         if isinstance(schedule, ReduceLROnPlateau):
-            schedule = self.replay(schedule, False)
-        return np.where(counts < self.known, schedule(counts), np.nan)
+            schedule = self.replay(schedule)
+        return np.where(counts < self.horizon, schedule(counts), np.nan)
 
     def is_close(self, rows: Any, lrs: np.ndarray) -> np.ndarray:
         """Whether these rows have these learning rates. `compare` states the rule."""
@@ -83,7 +83,7 @@ class Log:
     @functools.cached_property
     def curve(self) -> np.ndarray:
         """The schedule at many counts more than the log has."""
-        num_counts = min(4096 * (int(self.counts[-1]) + 1), self.known, 10**6)
+        num_counts = min(4096 * (int(self.counts[-1]) + 1), self.horizon, MOST_TABULATED)
         return np.asarray(self.schedule(np.arange(num_counts)))
 
     @functools.cached_property

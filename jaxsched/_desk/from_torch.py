@@ -8,7 +8,7 @@ from typing import Any
 from jaxsched._base.arguments import integer, optional
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, shorten
-from jaxsched._desk.torch_classes import NoClass, read
+from jaxsched._desk.torch_classes import NoClass, to_schedule
 from jaxsched._desk.torch_objects import (
     aside,
     check_kind,
@@ -131,7 +131,7 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
     # It may have run for longer than `counts`.
     enough = counts and max(counts, place[0] + 1)
     try:
-        made = [read(scheduler, g, enough) for g in groups]
+        made = [to_schedule(scheduler, g, enough) for g in groups]
     except NoClass as reason:
         if counts is None:
             raise ValueError(
@@ -140,7 +140,7 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
             ) from None
         return [RecordedLR(lrs) for lrs in record(scheduler, groups, counts).T]
     for g, schedule in zip(groups, made, strict=True):
-        expected, found = PYTHON.value(schedule, *place), lr_of(scheduler, g)
+        expected, found = schedule._at(*place, PYTHON), lr_of(scheduler, g)
         if not is_close(found, expected, scheduler, g):
             raise ValueError(
                 f"`scheduler` must have the learning rate of its arguments, got {found!r} in param "
@@ -149,4 +149,4 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
                 "Somebody changed the group's lr or an attribute, or another scheduler steps the "
                 "same optimizer: then give the ChainedScheduler of both. Or give a fresh scheduler"
             )
-    return made if enough == counts else [read(scheduler, g, counts) for g in groups]
+    return made if enough == counts else [to_schedule(scheduler, g, counts) for g in groups]

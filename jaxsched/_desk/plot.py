@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsched._base.hints import describe
-from jaxsched._base.schedule import member, shorten
+from jaxsched._base.schedule import as_schedule, shorten
 from jaxsched._desk.curve import (
-    Part,
+    AnySchedule,
+    Placed,
+    concrete,
     curve,
     drawable,
     epoch_length,
     epoch_lengths,
-    known,
-    parts,
+    placed,
     runs,
     spans_decades,
 )
@@ -36,7 +37,11 @@ _MOST_MARKS = 100
 
 
 def plot(
-    schedule: Any, num_counts: int, *, steps_per_epoch: int | None = None, ax: Axes | None = None
+    schedule: AnySchedule | Mapping[str, AnySchedule],
+    num_counts: int,
+    *,
+    steps_per_epoch: int | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draws the learning rates of a schedule, or of several, at counts 0 to num_counts - 1.
 
@@ -78,7 +83,7 @@ def plot(
     schedules = schedule if isinstance(schedule, Mapping) else {None: schedule}
     if not schedules:
         raise ValueError("`schedule` must be one or more schedules, got an empty dict")
-    schedules = {label: known(value) for label, value in schedules.items()}
+    schedules = {label: concrete(value) for label, value in schedules.items()}
     curves = {label: drawable(curve(value, num_counts)) for label, value in schedules.items()}
     steps = [epoch_length(value, steps_per_epoch) for value in schedules.values()]
     axes: Any = ax
@@ -89,13 +94,13 @@ def plot(
 
     marks: set[int] = set()
     for label, lrs in curves.items():
-        parted = [*parts(member("schedule", schedules[label]))]
+        parted = [*placed(as_schedule("schedule", schedules[label]))]
         marks |= {
-            part.at(milestone)
-            for part in parted
-            if isinstance(part.schedule, (MultiStepLR, SequentialLR))
-            for milestone in part.schedule.milestones
-            if part.at(milestone) < min(part.stop, len(lrs))
+            member.at(milestone)
+            for member in parted
+            if isinstance(member.schedule, (MultiStepLR, SequentialLR))
+            for milestone in member.schedule.milestones
+            if member.at(milestone) < min(member.stop, len(lrs))
         }
         stands = not any(map(_moves, parted))
         style = "steps-post" if stands else "default"
@@ -131,10 +136,10 @@ def _matplotlib(name: str) -> Any:
         raise ImportError(message, name="matplotlib") from error
 
 
-def _moves(part: Part) -> bool:
+def _moves(member: Placed) -> bool:
     """Whether it moves at each count: a cosine does, and does not inside of per_epoch."""
-    is_leaf = len([*part.schedule._parts()]) == 1
-    return is_leaf and part.schedule._is_smooth and not isinstance(part.adapter, per_epoch)
+    is_leaf = len([*member.schedule._walk()]) == 1
+    return is_leaf and member.schedule._is_smooth and not isinstance(member.adapter, per_epoch)
 
 
 def _vertices(lrs: np.ndarray, stands: bool) -> tuple[np.ndarray, np.ndarray]:

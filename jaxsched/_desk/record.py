@@ -8,12 +8,12 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxsched._base.arguments import is_list
+from jaxsched._base.arguments import Array, is_list
 from jaxsched._base.hints import describe
 
 _MOST_BYTES = 2**28
@@ -26,6 +26,18 @@ _EPOCHS = ("epoch", "epochs", "current_epoch")
 _METRICS = ("val_loss", "eval_loss", "valid_loss", "validation_loss", "test_loss", "metric", "loss")
 
 Columns = dict[str, list[Any]]
+
+
+class DataFrame(Protocol):
+    """Of pandas, polars and the like."""
+
+    @property
+    def columns(self) -> Any: ...
+    def __getitem__(self, name: Any, /) -> Any: ...
+
+
+Recorded = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Array | DataFrame
+"""What a log may be: a path, columns, rows, numbers."""
 
 
 class Record(NamedTuple):
@@ -48,7 +60,7 @@ class Record(NamedTuple):
     """How many rows are left out because the run went back and wrote them again."""
 
 
-def read(recorded: Any, with_metric: bool = False) -> Record:
+def read_log(recorded: Any, with_metric: bool = False) -> Record:
     """Reads a log. The docstring of `compare` says what it may be."""
     if isinstance(recorded, (str, os.PathLike)):
         where, columns = _file(os.fsdecode(recorded))
@@ -186,12 +198,12 @@ def _lr_name(where: str, names: list[Any]) -> Any:
     return (plain or found)[0]
 
 
-def _pick(names: list[Any], known: tuple[str, ...]) -> Any:
-    """The first of the known names that a column has, or "". "val/loss" is val_loss."""
+def _pick(names: list[Any], spellings: tuple[str, ...]) -> Any:
+    """The first of these spellings that a column has, or "". "val/loss" is val_loss."""
     spelled = {str(name).strip().lower().lstrip("_"): name for name in reversed(names)}
     spelled |= {name.replace("/", "_"): column for name, column in spelled.items()}
     spelled |= {name.rpartition("/")[2]: c for name, c in spelled.items() if name[:7] == "trainer"}
-    return next((spelled[name] for name in known if name in spelled), "")
+    return next((spelled[name] for name in spellings if name in spelled), "")
 
 
 def _record(

@@ -11,16 +11,17 @@ import numpy as np
 
 from jaxsched._base.hints import describe
 from jaxsched._base.ops import PYTHON
+from jaxsched._desk.curve import EpochLengths
 from jaxsched._desk.from_torch import from_torch
 from jaxsched._desk.torch_objects import check_kind, is_timm, lr_of, number, position
-from jaxsched._schedules.epochs import per_epoch
+from jaxsched._schedules.epochs import Clock
 from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau
 from jaxsched._state import map_plateaus, plateaus, set_count
 
 _T = TypeVar("_T")
 
 
-def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: Any = 1) -> _T:
+def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLengths = 1) -> _T:
     """Brings an optimizer state to where a torch scheduler stands, to go on from there.
 
     ```text
@@ -65,7 +66,7 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: Any = 1
     >>> js.get_last_lr(state)
     [0.25]
     """
-    clock = per_epoch(lambda epoch: 1.0, steps_per_epoch)
+    clock = Clock(steps_per_epoch)
     if not isinstance(scheduler, Mapping):
         check_kind(scheduler)
         if is_timm(scheduler):
@@ -75,23 +76,23 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: Any = 1
             )
     state = dict(scheduler) if isinstance(scheduler, Mapping) else vars(scheduler)
     if {"num_bad_epochs", "cooldown_counter", "best"} <= state.keys():
-        if clock.steps_per_epoch != 1:
+        if clock.lengths != 1:
             raise ValueError(
                 f"`steps_per_epoch` must be left out for a plateau, which counts metrics, got "
                 f"{steps_per_epoch!r}"
             )
-        return _tell(opt_state, scheduler, state)
-    return set_count(opt_state, _updates(position(state), clock))
+        return _resume_plateau(opt_state, scheduler, state)
+    return set_count(opt_state, _updates_at(position(state), clock))
 
 
-def _updates(position: tuple[int, float], clock: per_epoch) -> int:
-    epoch, part = position
-    before = clock._first_update(epoch, PYTHON)
-    length = clock._epoch(before, PYTHON)[2]
-    within = round(part * length)
-    if not math.isclose(within, part * length, abs_tol=1e-6 * length):
+def _updates_at(position: tuple[int, float], clock: Clock) -> int:
+    epoch, fraction = position
+    before = clock.first_update(epoch, PYTHON)
+    length = clock.epoch(before, PYTHON)[2]
+    within = round(fraction * length)
+    if not math.isclose(within, fraction * length, abs_tol=1e-6 * length):
         raise ValueError(
-            f"`scheduler` must stand at an update, got {epoch + part:.6g} epochs, with "
+            f"`scheduler` must stand at an update, got {epoch + fraction:.6g} epochs, with "
             f"`steps_per_epoch` {length}"
         )
     return before + within
@@ -100,7 +101,7 @@ def _updates(position: tuple[int, float], clock: per_epoch) -> int:
 # -- the plateau -----------------------------------------------------------------------------------
 
 
-def _tell(opt_state: Any, scheduler: Any, torch: Mapping[str, Any]) -> Any:
+def _resume_plateau(opt_state: Any, scheduler: Any, torch: Mapping[str, Any]) -> Any:
     """`torch` is the scheduler's state_dict() or its attributes."""
     cuts = _cuts(plateaus(opt_state), scheduler, torch)
 

@@ -12,8 +12,7 @@ from jaxsched._desk.curve import (
     drawable,
     epoch_length,
     epoch_lengths,
-    length,
-    parts,
+    placed,
     runs,
     spans_decades,
 )
@@ -33,13 +32,13 @@ def unit(schedule: Any, steps_per_epoch: int | None) -> str:
 def default_counts(schedule: Schedule) -> int:
     """A bit past the last change, or one period, or until little is left; else 100."""
     counts = 0
-    for part in parts(schedule):
-        inner: Any = part.schedule
-        if n := length(inner, 0.01):
-            after = part.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
-            if isinstance(part.adapter, smooth_epochs):
-                after = part.at(n) + 1
-            counts = max(counts, int(min(after, part.stop)))
+    for member in placed(schedule):
+        inner: Any = member.schedule
+        if n := inner._length(0.01):
+            after = member.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
+            if isinstance(member.adapter, smooth_epochs):
+                after = member.at(n) + 1
+            counts = max(counts, int(min(after, member.stop)))
     counts = counts or 100
     return min(counts + counts // 20 + 1 if _holds(schedule, counts) else counts, 10**6)
 
@@ -47,7 +46,7 @@ def default_counts(schedule: Schedule) -> int:
 def _holds(schedule: Schedule, num_counts: int) -> bool:
     """Whether the last value of that many counts stays."""
     course = schedule._course(np.float64)
-    return course is not None and not course[1] and course[0][-1] < num_counts
+    return course is not None and not course.period and course.starts[-1] < num_counts
 
 
 def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> str:
@@ -62,7 +61,7 @@ def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> s
     """
     word = unit(schedule, steps_per_epoch)
     course = schedule._course(np.float64)
-    period = course[1] if course and course[1] <= len(lrs) else 0
+    period = course.period if course and course.period <= len(lrs) else 0
     lrs = lrs[: period or len(lrs)]
     steps = epoch_length(schedule, steps_per_epoch) if word == "update" else None
     starts = np.append(runs(lrs), len(lrs))

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import ast
 import difflib
-import inspect
 import re
 import warnings
 from typing import Any, NoReturn
 
-import jaxsched
 from jaxsched._base.schedule import Schedule
+from jaxsched._schedules.epochs import steps_per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
-_CLASSES = {
-    name: value
-    for name, value in vars(jaxsched).items()
-    if isinstance(value, type) and issubclass(value, (Schedule, ReduceLROnPlateau))
-    if value is not Schedule
+_CLASSES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (*Schedule.__subclasses__(), ReduceLROnPlateau)
+    if not cls.__name__.startswith("_")
 }
-_NAMES = {**_CLASSES, "steps_per_epoch": jaxsched.steps_per_epoch}
+_NAMES = {**_CLASSES, "steps_per_epoch": steps_per_epoch}
 _PREFIXES = ("js", "jaxsched")
 
 
@@ -112,11 +110,21 @@ class _Reader:
             if keyword.arg in kwargs:
                 self.refuse(keyword.value, f"`{keyword.arg}` stands there twice")
             kwargs[keyword.arg] = self.value(keyword.value)
+        checks = getattr(_NAMES[name], "_checks", {})
+        given = [*zip(checks, args, node.args, strict=False)]
+        given += [(k.arg, kwargs[k.arg], k.value) for k in node.keywords if k.arg in kwargs]
+        for argument, value, there in given:  # one by one, to say where a wrong one stands
+            if argument in checks:
+                self.attempt(there, checks[argument], argument, value)
+        unknown = [k.value for k in node.keywords if checks and k.arg not in checks]
+        return self.attempt([*unknown, node][0], _NAMES[name], *args, **kwargs)
+
+    def attempt(self, node: ast.expr, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        """fn(*args, **kwargs), whose error is one of what stands at the node."""
         try:
-            return _NAMES[name](*args, **kwargs)
+            return fn(*args, **kwargs)
         except (TypeError, ValueError) as error:
-            message = " ".join(str(error).replace(".__init__()", "").split())
-            self.refuse(_culprit(node, name, message), message)
+            self.refuse(node, " ".join(str(error).replace(".__init__()", "").split()))
 
     def name(self, node: ast.expr) -> str:
         match node:
@@ -138,18 +146,6 @@ class _Reader:
 
     def refuse_at(self, column: int, message: str) -> NoReturn:
         raise ValueError(f"column {self.indent + column + 1}: {message}") from None
-
-
-def _culprit(node: ast.Call, name: str, message: str) -> ast.expr:
-    """The argument that a message names first, or the call itself."""
-    named = re.search(r"`(\w+)|(?<=argument ')(\w+)", message)
-    if named is None:
-        return node
-    for keyword in node.keywords:
-        if keyword.arg == named[named.lastindex or 0]:
-            return keyword.value
-    positions = dict(zip(inspect.signature(_NAMES[name]).parameters, node.args, strict=False))
-    return positions.get(named[named.lastindex or 0], node)
 
 
 def _short(text: str) -> str:

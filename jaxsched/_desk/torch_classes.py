@@ -10,16 +10,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-import jaxsched
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.torch_objects import class_of, lr_of, number
+from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
+from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
+from jaxsched._schedules.custom import LambdaLR, MultiplicativeLR
+from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
+from jaxsched._schedules.decay import (
+    ConstantLR,
+    ExponentialLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
 
 
 class NoClass(Exception):
     """There is no schedule that equals it at every count; the message says why."""
 
 
-def read(scheduler: Any, group: int, counts: int | None) -> Schedule:
+def to_schedule(scheduler: Any, group: int, counts: int | None) -> Schedule:
     """The schedule of one param group, whatever the scheduler has stepped."""
     reader = _READERS.get(class_of(scheduler) or "")
     if reader is None:
@@ -34,19 +45,19 @@ def _base_lr(scheduler: Any, group: int) -> Any:
     return number(scheduler.base_lrs[group])
 
 
-def _alike(name: str, *attributes: str) -> Callable[..., Schedule]:
+def _same_names(cls: type[Schedule], *attributes: str) -> Callable[..., Schedule]:
     """Reads a class whose attributes have the names of the arguments."""
 
     def reader(scheduler, group, counts):
         arguments = {attribute: getattr(scheduler, attribute) for attribute in attributes}
-        return getattr(jaxsched, name)(_base_lr(scheduler, group), **arguments)
+        return cls(_base_lr(scheduler, group), **arguments)  # pyright: ignore[reportCallIssue]
 
     return reader
 
 
 def _multi_step(scheduler, group, counts):
     milestones = sorted(scheduler.milestones.elements())  # of a Counter
-    return jaxsched.MultiStepLR(_base_lr(scheduler, group), milestones, scheduler.gamma)
+    return MultiStepLR(_base_lr(scheduler, group), milestones, scheduler.gamma)
 
 
 def _swa(scheduler, group, counts):
@@ -54,7 +65,7 @@ def _swa(scheduler, group, counts):
     if kind is None:  # in older versions of torch
         kind = "linear" if "linear" in scheduler.anneal_func.__name__ else "cos"
     swa_lr = lr_of(scheduler, group, "swa_lr")
-    return jaxsched.SWALR(_base_lr(scheduler, group), swa_lr, scheduler.anneal_epochs, kind)
+    return SWALR(_base_lr(scheduler, group), swa_lr, scheduler.anneal_epochs, kind)
 
 
 def _cyclic(scheduler, group, counts):
@@ -72,7 +83,7 @@ def _cyclic(scheduler, group, counts):
         for name in ("base_momentum", "max_momentum"):
             arguments[name] = getattr(scheduler, f"{name}s")[group]
     lrs = _base_lr(scheduler, group), number(scheduler.max_lrs[group])
-    schedule = jaxsched.CyclicLR(*lrs, up, None if down == up else down, **arguments)
+    schedule = CyclicLR(*lrs, up, None if down == up else down, **arguments)
     if scale_fn is not None and not _can_trace(schedule):
         raise NoClass("JAX cannot trace its scale_fn")
     return schedule
@@ -93,7 +104,7 @@ def _one_cycle(scheduler, group, counts):
         arguments["div_factor"] = _solve(lambda x: peak / x == first, peak / first)
         arguments["final_div_factor"] = _solve(lambda x: first / x == last, first / last)
     pct_start = _solve(lambda x: x * total - 1 == end, (end + 1) / total)
-    return jaxsched.OneCycleLR(peak, total, None, None, pct_start, kind, **arguments)
+    return OneCycleLR(peak, total, None, None, pct_start, kind, **arguments)
 
 
 def _solve(holds: Callable[[float], bool], about: float) -> float:
@@ -105,12 +116,12 @@ def _solve(holds: Callable[[float], bool], about: float) -> float:
 
 def _lambda(scheduler, group, counts):
     arguments = _base_lr(scheduler, group), scheduler.lr_lambdas[group]
-    schedule = jaxsched.LambdaLR(*arguments)
+    schedule = LambdaLR(*arguments)
     if _can_trace(schedule):
         return schedule
     if counts is None:
         raise NoClass("JAX cannot trace its lr_lambda")
-    return jaxsched.LambdaLR(*arguments, horizon=counts)
+    return LambdaLR(*arguments, horizon=counts)
 
 
 def _can_trace(schedule: Schedule) -> bool:
@@ -125,7 +136,7 @@ def _multiplicative(scheduler, group, counts):
     if counts is None:
         raise NoClass("its lr_lambda is a product over all counts before")
     lr_lambda = scheduler.lr_lambdas[group]
-    return jaxsched.MultiplicativeLR(_base_lr(scheduler, group), lr_lambda, counts)
+    return MultiplicativeLR(_base_lr(scheduler, group), lr_lambda, counts)
 
 
 def _sequential(scheduler, group, counts):
@@ -138,8 +149,8 @@ def _sequential(scheduler, group, counts):
     first = members[bisect.bisect_right(scheduler._milestones, 0)]
     if class_of(first) not in _ABSOLUTE and _base_lr(first, group) != start:
         raise NoClass(f"it starts from {start}, its first member from {_base_lr(first, group)}")
-    made = [read(member, group, counts) for member in members]
-    return jaxsched.SequentialLR(made, scheduler._milestones)
+    made = [to_schedule(member, group, counts) for member in members]
+    return SequentialLR(made, scheduler._milestones)
 
 
 _ABSOLUTE = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR")
@@ -147,38 +158,38 @@ _ABSOLUTE = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"
 
 
 def _chained(scheduler, group, counts):
-    members = [*_leaves(scheduler)]
+    members = [*_chain_members(scheduler)]
     if len(members) == 1 and members[0] is scheduler._schedulers[0]:
-        return read(members[0], group, counts)
+        return to_schedule(members[0], group, counts)
     for member in members:
         if class_of(member) == "CosineAnnealingLR" and not member.eta_min:
             if counts is None or counts > member.T_max + 1:
                 raise NoClass(f"after {member.T_max} counts, its cosine leaves the product")
         elif class_of(member) not in _FACTORS:
             raise NoClass("what torch makes of this chain depends on the order of its members")
-    return jaxsched.ChainedScheduler([read(m, group, counts) for m in scheduler._schedulers])
+    return ChainedScheduler([to_schedule(m, group, counts) for m in scheduler._schedulers])
 
 
 _FACTORS = ("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR")
 _FACTORS += ("MultiplicativeLR",)
 
 
-def _leaves(scheduler: Any) -> Iterator[Any]:
+def _chain_members(scheduler: Any) -> Iterator[Any]:
     """The schedulers in chains of chains; a SequentialLR is one, because it sets the lr."""
     for member in getattr(scheduler, "_schedulers", ()):
-        yield from _leaves(member) if class_of(member) == "ChainedScheduler" else [member]
+        yield from _chain_members(member) if class_of(member) == "ChainedScheduler" else [member]
 
 
 _READERS: dict[str, Callable[..., Schedule]] = {
-    "StepLR": _alike("StepLR", "step_size", "gamma"),
+    "StepLR": _same_names(StepLR, "step_size", "gamma"),
     "MultiStepLR": _multi_step,
-    "ConstantLR": _alike("ConstantLR", "factor", "total_iters"),
-    "LinearLR": _alike("LinearLR", "start_factor", "end_factor", "total_iters"),
-    "ExponentialLR": _alike("ExponentialLR", "gamma"),
-    "PolynomialLR": _alike("PolynomialLR", "total_iters", "power"),
-    "CosineAnnealingLR": _alike("CosineAnnealingLR", "T_max", "eta_min"),
-    "CosineAnnealingWarmRestarts": _alike(
-        "CosineAnnealingWarmRestarts", "T_0", "T_mult", "eta_min"
+    "ConstantLR": _same_names(ConstantLR, "factor", "total_iters"),
+    "LinearLR": _same_names(LinearLR, "start_factor", "end_factor", "total_iters"),
+    "ExponentialLR": _same_names(ExponentialLR, "gamma"),
+    "PolynomialLR": _same_names(PolynomialLR, "total_iters", "power"),
+    "CosineAnnealingLR": _same_names(CosineAnnealingLR, "T_max", "eta_min"),
+    "CosineAnnealingWarmRestarts": _same_names(
+        CosineAnnealingWarmRestarts, "T_0", "T_mult", "eta_min"
     ),
     "SWALR": _swa,
     "CyclicLR": _cyclic,

@@ -72,14 +72,14 @@ def lr_of(scheduler: Any, group: int, key: str = "lr") -> Any:
 
 
 def position(state: dict[str, Any]) -> tuple[int, float]:
-    """The count at which a scheduler stands, and the part of the way to the next one.
+    """The count at which a scheduler stands, and the fraction of the way to the next one.
 
     `state` is its state_dict() or its attributes.
     """
     if "last_epoch" not in state and "_schedulers" in state:  # of a ChainedScheduler
         found = {position(m if isinstance(m, dict) else vars(m)) for m in state["_schedulers"]}
         if len(found) > 1:
-            at = ", ".join(f"{count + part:g}" for count, part in sorted(found))
+            at = ", ".join(f"{count + fraction:g}" for count, fraction in sorted(found))
             raise ValueError(f"`scheduler` must have members at one count, got {at}")
         return found.pop()
     epoch = state.get("last_epoch")
@@ -90,8 +90,8 @@ def position(state: dict[str, Any]) -> tuple[int, float]:
             f"`scheduler` must have started, got last_epoch {epoch}: give the SequentialLR it is in"
         )
     # CosineAnnealingWarmRestarts.step(1.25) keeps last_epoch 1 and T_cur 1.25.
-    count, part = divmod(epoch, 1)
-    return int(count), part or state.get("T_cur", 0) % 1 or 0
+    count, fraction = divmod(epoch, 1)
+    return int(count), fraction or state.get("T_cur", 0) % 1 or 0
 
 
 def is_close(found: Any, expected: Any, scheduler: Any, group: int) -> Any:
@@ -192,7 +192,7 @@ def _construct(scheduler: Any) -> None:
     if hasattr(scheduler, "_milestones"):  # of a SequentialLR, which takes the steps back
         scheduler.last_epoch = 0
         _to_initial_lr(scheduler)
-        for leaf in _leaves(scheduler):
+        for leaf in _leaf_schedulers(scheduler):
             leaf.last_epoch -= 1
         members[bisect.bisect_right(scheduler._milestones, 0)]._initial_step()
 
@@ -203,9 +203,9 @@ def _to_initial_lr(scheduler: Any) -> None:
         group["lr"] = copy.deepcopy(group.get("initial_lr", group["lr"]))
 
 
-def _leaves(scheduler: Any) -> Iterator[Any]:
+def _leaf_schedulers(scheduler: Any) -> Iterator[Any]:
     members = getattr(scheduler, "_schedulers", None)
     if members is None:
         yield scheduler
     for member in members or ():
-        yield from _leaves(member)
+        yield from _leaf_schedulers(member)

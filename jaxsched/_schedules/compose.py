@@ -1,24 +1,22 @@
 """Schedules made of schedules."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from typing import Any, final
 
-import jax
 import numpy as np
 
 from jaxsched._base.arguments import (
     Count,
     Counts,
-    argument,
     has_arrays,
     integer,
     integers,
     is_array,
 )
-from jaxsched._base.schedule import Member, Members, Schedule, member, members, shorten
+from jaxsched._base.schedule import Member, Members, Schedule, as_schedule, as_schedules, shorten
+from jaxsched._base.table import Course
+from jaxsched._base.value import argument
 
 
 @final
@@ -61,7 +59,7 @@ class SequentialLR(Schedule):
 
     _is_factor = True
 
-    schedulers: Members = argument(members)
+    schedulers: Members = argument(as_schedules)
     milestones: Counts = argument(integers(at_least=0, ordered=True))
 
     def __post_init__(self):
@@ -74,17 +72,20 @@ class SequentialLR(Schedule):
         if not has_arrays(self.milestones) and any(a >= b for a, b in pairs):
             raise ValueError(f"`milestones` must increase strictly, got {self.milestones}")
 
-    def _value(self, count, part, ops):
-        starts, schedulers = (0, *self.milestones), self.schedulers
-        if len(schedulers) > 2 and isinstance(part, int) and ops.is_table(self._head):
-            starts, schedulers = (0, starts[-1]), (self._head, schedulers[-1])
-        formulas = [
-            lambda count, part, start=start, member=member: ops.value(
-                member, ops.maximum(count, start) - start, part
-            )
-            for start, member in zip(starts, schedulers, strict=True)
-        ]
-        return ops.choose(starts[1:], formulas, count, part)
+    def _value(self, count, fraction, ops):
+        starts, schedulers = self._starts, self.schedulers
+        if ops.dtype is not None and len(starts) > 2 and isinstance(fraction, int):
+            if self._head._table(ops.dtype) is not None:
+                starts, schedulers = (0, starts[-1]), (self._head, schedulers[-1])
+
+        def of_member(i, count, fraction):
+            return schedulers[i]._at(count, fraction, ops)
+
+        return ops.choose(starts, of_member, count, fraction)
+
+    @functools.cached_property
+    def _starts(self) -> tuple[Any, ...]:
+        return 0, *self.milestones
 
     @functools.cached_property
     def _head(self) -> Schedule:
@@ -94,9 +95,12 @@ class SequentialLR(Schedule):
 
     def _course(self, dtype):
         last = self.schedulers[-1]._course(dtype)
-        if last is None or last[1]:
+        if last is None or last.period:
             return None
-        return range(max(self.milestones, default=0) + last[0][-1] + 1), 0
+        return Course(range(self._starts[-1] + last.starts[-1] + 1))
+
+    def _length(self, down_to):
+        return self._starts[-1]
 
 
 @final
@@ -137,52 +141,56 @@ class ChainedScheduler(Schedule):
 
     _is_factor = True
 
-    schedulers: Members = argument(members)
+    schedulers: Members = argument(as_schedules)
 
     def __post_init__(self):
-        for part in self._parts():
-            if not part._is_factor:
+        for schedule in self._walk():
+            if not schedule._is_factor:
                 raise ValueError(
-                    f"`schedulers` must each be base_lr times a factor, got {shorten(part)}. What "
-                    "torch makes of others depends on their order: replay its own values with "
+                    f"`schedulers` must each be base_lr times a factor, got {shorten(schedule)}. "
+                    "What torch makes of others depends on their order: replay its own values with "
                     "RecordedLR, which from_torch(scheduler, counts=n) makes"
                 )
         numbers = {base_lr for base_lr in self._base_lrs if not is_array(base_lr)}
         if len(numbers) > 1:
             raise ValueError(f"`schedulers` must have one base_lr, got {sorted(numbers)}")
 
-    def _value(self, count, part, ops):
-        factors = [ops.in_double.value(factor, count, part) for factor in self._factors]
+    def _value(self, count, fraction, ops):
+        in_double = ops.in_double
+        factors = [factor._at(count, fraction, in_double) for factor in self._factors]
         return ops.product(self._base_lrs[0], *factors)
 
     def _course(self, dtype):
         last = 0
         for schedule in self.schedulers:
             course = schedule._course(dtype)
-            if course is None or course[1]:
+            if course is None or course.period:
                 return None
-            last = max(last, course[0][-1])
+            last = max(last, course.starts[-1])
         # A member may reach 0 or inf only because of its dtype. Then the product changes after
         # `last`, too, unless it is 0 itself.
         with np.errstate(over="ignore"):
-            ends = np.array([part(last) for part in self.schedulers]).astype(dtype)
+            ends = np.array([schedule(last) for schedule in self.schedulers]).astype(dtype)
             is_zero = np.array(self(last)).astype(dtype) == 0
         is_over = np.isin(ends, (0, np.inf)).any()
-        return None if is_over and not is_zero else (range(last + 1), 0)
+        return None if is_over and not is_zero else Course(range(last + 1))
+
+    def _length(self, down_to):
+        return 0  # its members have their own
 
     @functools.cached_property
     def _base_lrs(self) -> list[Any]:
-        parts = [part for part in self._parts() if hasattr(part, "base_lr")]
-        return [part.base_lr for part in parts]  # pyright: ignore[reportAttributeAccessIssue]
+        return [m.base_lr for m in self._walk() if "base_lr" in m._checks]  # pyright: ignore[reportAttributeAccessIssue]
 
     @functools.cached_property
     def _factors(self) -> tuple[Schedule, ...]:
         """The members, each with a base_lr of 1."""
-        return jax.tree.map(
-            lambda x: dataclasses.replace(x, base_lr=1.0) if hasattr(x, "base_lr") else x,
-            self.schedulers,
-            is_leaf=lambda x: hasattr(x, "base_lr"),
-        )
+
+        def factor(schedule: Any) -> Any:
+            has_one = "base_lr" in schedule._checks
+            return dataclasses.replace(schedule, base_lr=1.0) if has_one else schedule
+
+        return tuple(schedule._rebuilt(factor) for schedule in self.schedulers)
 
 
 @final
@@ -212,13 +220,16 @@ class clamp(Schedule):
 
     _is_factor = True
 
-    schedule: Member = argument(member)
+    schedule: Member = argument(as_schedule)
     last_count: Count = argument(integer(at_least=0))
 
-    def _value(self, count, part, ops):
-        if not isinstance(part, int):
-            part = ops.where(count < self.last_count, part, 0.0)
-        return ops.value(self.schedule, ops.minimum(count, self.last_count), part)
+    def _value(self, count, fraction, ops):
+        if not isinstance(fraction, int):
+            fraction = ops.where(count < self.last_count, fraction, 0.0)
+        return self.schedule._at(ops.minimum(count, self.last_count), fraction, ops)
 
     def _course(self, dtype):
-        return range(self.last_count + 1), 0
+        return Course(range(self.last_count + 1))
+
+    def _length(self, down_to):
+        return 0  # its member has its own

@@ -1,7 +1,5 @@
 """Schedules that follow half a wave of the cosine."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from typing import final
@@ -9,14 +7,16 @@ from typing import final
 from jaxsched._base.arguments import (
     Count,
     Real,
+    StaticCount,
     Strategy,
-    argument,
     integer,
     is_array,
     one_of,
     real,
 )
 from jaxsched._base.schedule import Schedule
+from jaxsched._base.table import Course
+from jaxsched._base.value import argument
 
 
 @final
@@ -60,14 +60,17 @@ class CosineAnnealingLR(Schedule):
     T_max: Count = argument(integer(at_least=1))
     eta_min: Real = argument(real(at_least=0), default=0.0)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         t = ops.remainder(count, 2 * self.T_max)
-        left = ops.where(t < self.T_max, self.T_max - t - part, t - self.T_max + part)
+        left = ops.where(t < self.T_max, self.T_max - t - fraction, t - self.T_max + fraction)
         left = ops.ratio(left, self.T_max)
         return self.eta_min + (self.base_lr - self.eta_min) * ops.half_wave(left)
 
     def _course(self, dtype):
-        return range(2 * self.T_max), 2 * self.T_max
+        return Course(range(2 * self.T_max), 2 * self.T_max)
+
+    def _length(self, down_to):
+        return self.T_max
 
     @property
     def _is_factor(self):
@@ -111,10 +114,10 @@ class CosineAnnealingWarmRestarts(Schedule):
 
     base_lr: Real = argument(real(at_least=0))
     T_0: Count = argument(integer(at_least=1))
-    T_mult: Count = argument(integer(at_least=1), default=1, static=True)
+    T_mult: StaticCount = argument(integer(at_least=1), default=1, static=True)
     eta_min: Real = argument(real(at_least=0), default=0.0)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         if self.T_mult == 1:
             t, length = ops.remainder(count, self.T_0), self.T_0
         else:
@@ -125,11 +128,14 @@ class CosineAnnealingWarmRestarts(Schedule):
             start = unit * ops.latest(self._starts, at)
             # A cycle starts after T_0 * (1 + T_mult + ...) = (length - T_0) / (T_mult - 1).
             t, length = count - start, start * (self.T_mult - 1.0) + self.T_0
-        left = ops.ratio(length - (t + part), length)
+        left = ops.ratio(length - (t + fraction), length)
         return self.eta_min + (self.base_lr - self.eta_min) * ops.half_wave(left)
 
     def _course(self, dtype):
-        return (range(self.T_0), self.T_0) if self.T_mult == 1 else None
+        return Course(range(self.T_0), self.T_0) if self.T_mult == 1 else None
+
+    def _length(self, down_to):
+        return self.T_0
 
     @functools.cached_property
     def _starts(self) -> tuple[int, ...]:
@@ -179,13 +185,13 @@ class SWALR(Schedule):
     anneal_epochs: Count = argument(integer(at_least=0), default=10)
     anneal_strategy: Strategy = argument(one_of(Strategy), default="cos", static=True)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         total = self.anneal_epochs
         length = ops.maximum(total, 1) if is_array(total) else max(total, 1)
-        left = ops.ratio(total - ops.minimum(count + part, total), length)
+        left = ops.ratio(total - ops.minimum(count + fraction, total), length)
         if self.anneal_strategy == "cos":
             left = ops.half_wave(left)
         return self.swa_lr + (self.base_lr - self.swa_lr) * left
 
     def _course(self, dtype):
-        return range(self.anneal_epochs + 1), 0
+        return Course(range(self.anneal_epochs + 1))

@@ -1,19 +1,17 @@
 """Schedules given by a function or by a list of values."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any, final
 
 import numpy as np
 
 from jaxsched._base.arguments import (
-    Count,
+    FLOAT64_MAX,
     Function,
-    OptionalCount,
+    OptionalStaticCount,
     Real,
+    StaticCount,
     Values,
-    argument,
     function,
     integer,
     is_array,
@@ -22,8 +20,10 @@ from jaxsched._base.arguments import (
     real,
 )
 from jaxsched._base.hints import describe
-from jaxsched._base.ops import FLOAT64_MAX, PYTHON
+from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule
+from jaxsched._base.table import Course
+from jaxsched._base.value import argument
 
 
 @final
@@ -72,7 +72,9 @@ class LambdaLR(Schedule):
 
     base_lr: Real = argument(real(at_least=0))
     lr_lambda: Function = argument(function, static=True)
-    horizon: OptionalCount = argument(optional(integer(at_least=1)), default=None, static=True)
+    horizon: OptionalStaticCount = argument(
+        optional(integer(at_least=1)), default=None, static=True
+    )
 
     @property
     def _is_traced(self):
@@ -86,13 +88,16 @@ class LambdaLR(Schedule):
     def _is_list(self):
         return self.horizon is not None
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         if self.horizon is None:
-            return self.base_lr * ops.call(self.lr_lambda, count + part, "`lr_lambda`")
+            return self.base_lr * ops.call(self.lr_lambda, count + fraction, "`lr_lambda`")
         return self.base_lr * ops.take(self._factors, ops.minimum(count, self.horizon - 1))
 
     def _course(self, dtype):
-        return None if self.horizon is None else (range(self.horizon), 0)
+        return None if self.horizon is None else Course(range(self.horizon))
+
+    def _length(self, down_to):
+        return self.horizon or 0
 
     @functools.cached_property
     def _factors(self) -> tuple[float, ...]:
@@ -137,14 +142,17 @@ class MultiplicativeLR(Schedule):
 
     base_lr: Real = argument(real(at_least=0))
     lr_lambda: Function = argument(function, static=True)
-    horizon: Count = argument(integer(at_least=1), static=True)
+    horizon: StaticCount = argument(integer(at_least=1), static=True)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         product = ops.take(self._products, ops.minimum(count, self.horizon - 1))
         return ops.product(self.base_lr, product)
 
     def _course(self, dtype):
-        return range(self.horizon), 0
+        return Course(range(self.horizon))
+
+    def _length(self, down_to):
+        return self.horizon
 
     @functools.cached_property
     def _products(self) -> tuple[float, ...]:
@@ -204,11 +212,14 @@ class RecordedLR(Schedule):
 
     values: Values = argument(_recording)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         return ops.take(self.values, ops.minimum(count, len(self.values) - 1))
 
     def _course(self, dtype):
-        return range(len(self.values)), 0
+        return Course(range(len(self.values)))
+
+    def _length(self, down_to):
+        return len(self.values)
 
     @functools.cached_property
     def _is_concrete(self):

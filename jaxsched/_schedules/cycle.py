@@ -1,7 +1,5 @@
 """Schedules that move the learning rate up and down, and the momentum the other way."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import itertools
@@ -12,9 +10,10 @@ from jaxsched._base.arguments import (
     Count,
     Function,
     OptionalCount,
+    OptionalStaticCount,
     Real,
+    StaticReal,
     Strategy,
-    argument,
     boolean,
     function,
     has_arrays,
@@ -24,8 +23,9 @@ from jaxsched._base.arguments import (
     optional,
     real,
 )
-from jaxsched._base.ops import decay_places
 from jaxsched._base.schedule import Schedule
+from jaxsched._base.table import Course, decay_places
+from jaxsched._base.value import argument
 
 _Mode = Literal["triangular", "triangular2", "exp_range"]
 _ScaleMode = Literal["cycle", "iterations"]
@@ -100,37 +100,41 @@ class CyclicLR(Schedule):
         up = self.step_size_up
         return up, up if self.step_size_down is None else self.step_size_down
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         up, down = self._sizes
         past, t = ops.quotient(count, up + down), ops.remainder(count, up + down)
-        height = ops.where(t < up, t + part, up + down - t - part)
+        height = ops.where(t < up, t + fraction, up + down - t - fraction)
         height = (self.max_lr - self.base_lr) * ops.ratio(height, ops.where(t < up, up, down))
         if self.scale_fn is not None:
-            x = past + 1 if self.scale_mode == "cycle" else count + part
+            x = past + 1 if self.scale_mode == "cycle" else count + fraction
             height = height * ops.call(self.scale_fn, x, "`scale_fn`")
         elif self.mode == "triangular2":
             height = ops.product(height, ops.in_double.decay(1.0, 0.5, past))
         elif self.mode == "exp_range":
-            height = ops.product(height, ops.in_double.decay(1.0, self.gamma, count + part))
+            height = ops.product(height, ops.in_double.decay(1.0, self.gamma, count + fraction))
         return self.base_lr + height
 
     def _course(self, dtype):
         period = sum(self._sizes)
         height = abs(self.max_lr - self.base_lr)
         if self.mode == "triangular2":
-            return range(period * decay_places(height, 0.5, dtype) + 1), 0
+            return Course(range(period * decay_places(height, 0.5, dtype) + 1))
         if self.mode == "triangular" or self.gamma == 1:
-            return range(period), period
+            return Course(range(period), period)
         if self.gamma > 1:
             return None
-        return range(period * -(-decay_places(height, self.gamma, dtype) // period) + 1), 0
+        cycles = -(-decay_places(height, self.gamma, dtype) // period)
+        return Course(range(period * cycles + 1))
+
+    def _length(self, down_to):
+        return sum(self._sizes)
 
     @property
     def _is_traced(self):
         return self.scale_fn is not None
 
     @property
-    def momentum(self) -> CyclicLR:
+    def momentum(self) -> "CyclicLR":
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
         return dataclasses.replace(self, base_lr=self.max_momentum, max_lr=self.base_momentum)
 
@@ -147,7 +151,7 @@ class OneCycleLR(Schedule):
     lr = 0.000004    at count 10 and after: max_lr / div_factor / final_div_factor
     ```
 
-    Formula: in a phase from a to b, where x is the part of the phase that has passed, from 0 to 1:
+    Formula: in a phase from a to b, where x is how much of the phase has passed, from 0 to 1:
     `a + (b - a) * x` for "linear", `a + (b - a) * sin(pi / 2 * x) ** 2` for "cos". With
     `three_phase` the second phase is as long as the first and returns to the first learning rate.
     The third phase goes from there to the last learning rate.
@@ -158,7 +162,7 @@ class OneCycleLR(Schedule):
         epochs: with `steps_per_epoch`, another way to give the number of counts: the product of
             the two. An integer >= 1. Ignored if `total_steps` is given.
         steps_per_epoch: counts in each of `epochs`, an integer >= 1.
-        pct_start: part of the counts on the way up, from 0 to 1. The peak may lie between two
+        pct_start: fraction of the counts on the way up, from 0 to 1. The peak may lie between two
             counts.
         anneal_strategy: "cos" or "linear".
         base_momentum: momentum at the peak, >= 0.
@@ -190,10 +194,10 @@ class OneCycleLR(Schedule):
     """
 
     max_lr: Real = argument(real(at_least=0))
-    total_steps: OptionalCount = argument(_LENGTH, default=None, static=True)
-    epochs: OptionalCount = argument(_LENGTH, default=None, static=True)
-    steps_per_epoch: OptionalCount = argument(_LENGTH, default=None, static=True)
-    pct_start: Real = argument(real(at_least=0, at_most=1), default=0.3, static=True)
+    total_steps: OptionalStaticCount = argument(_LENGTH, default=None, static=True)
+    epochs: OptionalStaticCount = argument(_LENGTH, default=None, static=True)
+    steps_per_epoch: OptionalStaticCount = argument(_LENGTH, default=None, static=True)
+    pct_start: StaticReal = argument(real(at_least=0, at_most=1), default=0.3, static=True)
     anneal_strategy: Strategy = argument(one_of(Strategy), default="cos", static=True)
     base_momentum: Real = argument(real(at_least=0), default=0.85)
     max_momentum: Real = argument(real(at_least=0), default=0.95)
@@ -242,9 +246,9 @@ class OneCycleLR(Schedule):
         # A phase of length 0 has no counts. Its divisor only has to differ from 0.
         return [(start, end, end - start or 1.0, a, b) for (start, end), (a, b) in pairs]
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         _, end, length, first_lr, last_lr = self._phases[0]
-        count = ops.minimum(count + part, self._phases[-1][1])
+        count = ops.minimum(count + fraction, self._phases[-1][1])
         for start, *phase in self._phases[1:]:
             is_later = count > start
             end, length, first_lr, last_lr = (
@@ -257,10 +261,13 @@ class OneCycleLR(Schedule):
         return last_lr + (first_lr - last_lr) * left
 
     def _course(self, dtype):
-        return range(self._total), 0
+        return Course(range(self._total))
+
+    def _length(self, down_to):
+        return self._total
 
     @property
-    def momentum(self) -> OneCycleLR:
+    def momentum(self) -> "OneCycleLR":
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
         # The first momentum is computed as peak / (peak / start), which divides by zero if one of
         # them is 0. So 1e-300 stands for 0.

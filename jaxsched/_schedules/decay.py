@@ -1,12 +1,11 @@
 """Schedules that multiply the learning rate by a factor: steps, ramps, powers."""
 
-from __future__ import annotations
-
 from typing import final
 
-from jaxsched._base.arguments import Count, Counts, Real, argument, integer, integers, real
-from jaxsched._base.ops import decay_places
+from jaxsched._base.arguments import Count, Counts, Real, integer, integers, real
 from jaxsched._base.schedule import Schedule
+from jaxsched._base.table import Course, decay_places, decays
+from jaxsched._base.value import argument
 
 _AT_LEAST_ONE = integer(at_least=1, hint="leave this schedule out to start without it")
 
@@ -48,12 +47,15 @@ class StepLR(Schedule):
     step_size: Count = argument(integer(at_least=1))
     gamma: Real = argument(real(at_least=0), default=0.1)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         return ops.decay(self.base_lr, self.gamma, ops.quotient(count, self.step_size))
 
     def _course(self, dtype):
         places = decay_places(self.base_lr, self.gamma, dtype)
-        return range(0, places * self.step_size, self.step_size), 0
+        return Course(range(0, places * self.step_size, self.step_size))
+
+    def _length(self, down_to):
+        return self.step_size * decays(self.gamma, down_to)
 
 
 @final
@@ -95,11 +97,11 @@ class MultiStepLR(Schedule):
     milestones: Counts = argument(integers(at_least=0, ordered=False))
     gamma: Real = argument(real(at_least=0), default=0.1)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         return ops.decay(self.base_lr, self.gamma, ops.passed(self.milestones, count))
 
     def _course(self, dtype):
-        return (0, *self.milestones), 0
+        return Course((0, *self.milestones))
 
 
 @final
@@ -140,11 +142,11 @@ class ConstantLR(Schedule):
     factor: Real = argument(real(at_least=0, at_most=1), default=1 / 3)
     total_iters: Count = argument(_AT_LEAST_ONE, default=5)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         return self.base_lr * ops.where(count < self.total_iters, self.factor, 1.0)
 
     def _course(self, dtype):
-        return (0, self.total_iters), 0
+        return Course((0, self.total_iters))
 
 
 @final
@@ -189,13 +191,13 @@ class LinearLR(Schedule):
     end_factor: Real = argument(real(at_least=0, at_most=1), default=1.0)
     total_iters: Count = argument(_AT_LEAST_ONE, default=5)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         total = self.total_iters
-        t = ops.minimum(count + part, total)
+        t = ops.minimum(count + fraction, total)
         return self.base_lr * ((self.start_factor * (total - t) + self.end_factor * t) / total)
 
     def _course(self, dtype):
-        return range(self.total_iters + 1), 0
+        return Course(range(self.total_iters + 1))
 
 
 @final
@@ -231,11 +233,14 @@ class ExponentialLR(Schedule):
     base_lr: Real = argument(real(at_least=0))
     gamma: Real = argument(real(at_least=0))
 
-    def _value(self, count, part, ops):
-        return ops.decay(self.base_lr, self.gamma, count + part)
+    def _value(self, count, fraction, ops):
+        return ops.decay(self.base_lr, self.gamma, count + fraction)
 
     def _course(self, dtype):
-        return range(decay_places(self.base_lr, self.gamma, dtype)), 0
+        return Course(range(decay_places(self.base_lr, self.gamma, dtype)))
+
+    def _length(self, down_to):
+        return decays(self.gamma, down_to)
 
 
 @final
@@ -274,10 +279,10 @@ class PolynomialLR(Schedule):
     total_iters: Count = argument(_AT_LEAST_ONE, default=5)
     power: Real = argument(real(at_least=0), default=1.0)
 
-    def _value(self, count, part, ops):
+    def _value(self, count, fraction, ops):
         total = self.total_iters
-        left = ops.ratio(total - ops.minimum(count + part, total), total)
+        left = ops.ratio(total - ops.minimum(count + fraction, total), total)
         return self.base_lr * ops.power(left, self.power)
 
     def _course(self, dtype):
-        return range(self.total_iters + 1), 0
+        return Course(range(self.total_iters + 1))

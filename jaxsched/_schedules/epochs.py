@@ -1,15 +1,15 @@
 """Schedules in epochs, run at optimizer updates."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, final
 
-from jaxsched._base.arguments import CountOrCounts, argument, integer, integers
+from jaxsched._base.arguments import CountOrCounts, integer, integers
 from jaxsched._base.ops import Ops
-from jaxsched._base.schedule import Member, Schedule, member, shorten
+from jaxsched._base.schedule import Member, Schedule, as_schedule, shorten
+from jaxsched._base.table import Course
+from jaxsched._base.value import argument
 
 
 def _one_or_more(name: str, value: Any) -> Any:
@@ -21,49 +21,58 @@ def _one_or_more(name: str, value: Any) -> Any:
     return lengths
 
 
-class _InEpochs:
-    """Finds the epoch that an update is in, for both adapters."""
+class Clock:
+    """Which epoch an update is in, and at which update an epoch begins."""
 
-    steps_per_epoch: Any
+    def __init__(self, steps_per_epoch: Any):
+        self.lengths = _one_or_more("steps_per_epoch", steps_per_epoch)
+        lengths = self.lengths if isinstance(self.lengths, tuple) else ()
+        self.starts: tuple[Any, ...] = tuple(itertools.accumulate(lengths[:-1], initial=0))
+        """The update at which each epoch of the sequence begins."""
 
-    def _epoch(self, count: Any, ops: Ops) -> tuple[Any, Any, Any]:
+    def epoch(self, count: Any, ops: Ops) -> tuple[Any, Any, Any]:
         """The epoch of an update, the update's place in it, and how many updates it has."""
-        lengths = self.steps_per_epoch
+        lengths, starts = self.lengths, self.starts
         if not isinstance(lengths, tuple):
             return ops.quotient(count, lengths), ops.remainder(count, lengths), lengths
-        starts = self._starts
         listed = ops.passed(starts, count) - 1
         # In a listed epoch `others` is 0. After the listed epochs `listed` stays the same.
         others = ops.quotient(ops.maximum(count, starts[-1]) - starts[-1], lengths[-1])
         step = count - ops.take(starts, listed) - others * lengths[-1]
         return listed + others, step, ops.take(lengths, listed)
 
-    def _first_update(self, epoch: Any, ops: Ops) -> Any:
+    def first_update(self, epoch: Any, ops: Ops) -> Any:
         """The update at which an epoch begins, on the host."""
-        lengths = self.steps_per_epoch
-        if not isinstance(lengths, tuple):
-            return epoch * lengths
-        listed = ops.minimum(epoch, len(lengths) - 1)
-        return ops.take(self._starts, listed) + (epoch - listed) * lengths[-1]
+        if not isinstance(self.lengths, tuple):
+            return epoch * self.lengths
+        listed = ops.minimum(epoch, len(self.lengths) - 1)
+        return ops.take(self.starts, listed) + (epoch - listed) * self.lengths[-1]
+
+
+class _InEpochs:
+    """What both adapters have in common."""
+
+    steps_per_epoch: Any
 
     @functools.cached_property
-    def _starts(self) -> tuple[int, ...]:
-        """The count at which each listed epoch begins."""
-        return tuple(itertools.accumulate(self.steps_per_epoch[:-1], initial=0))
+    def _clock(self) -> Clock:
+        return Clock(self.steps_per_epoch)
 
     def _integers(self) -> Iterator[Any]:
         yield from super()._integers()  # pyright: ignore[reportAttributeAccessIssue]
-        if isinstance(self.steps_per_epoch, tuple):
-            yield self._starts[-1]
+        yield self._clock.starts[-1]
+
+    def _length(self, down_to: float) -> int:
+        return 0  # its member has its own
 
 
 def _in_epochs(name: str, value: Any) -> Schedule:
-    value = member(name, value)
-    for part in value._parts():
-        if isinstance(part, (per_epoch, smooth_epochs)):
+    value = as_schedule(name, value)
+    for schedule in value._walk():
+        if isinstance(schedule, (per_epoch, smooth_epochs)):
             raise ValueError(
-                f"`{name}` must be in epochs, got {shorten(part)}, which is in updates already: "
-                "epochs would be taken for updates twice"
+                f"`{name}` must be in epochs, got {shorten(schedule)}, which is in updates "
+                "already: epochs would be taken for updates twice"
             )
     return value
 
@@ -111,9 +120,9 @@ class per_epoch(_InEpochs, Schedule):
     schedule: Member = argument(_in_epochs)
     steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
-    def _value(self, count, part, ops):
-        epoch, _, _ = self._epoch(count, ops)
-        return ops.value(self.schedule, epoch)
+    def _value(self, count, fraction, ops):
+        epoch, _, _ = self._clock.epoch(count, ops)
+        return self.schedule._at(epoch, 0, ops)
 
     def _course(self, dtype):
         course, length = self.schedule._course(dtype), self.steps_per_epoch
@@ -121,17 +130,19 @@ class per_epoch(_InEpochs, Schedule):
             return None
         starts, period = course
         if isinstance(starts, range):
-            return range(0, starts.stop * length, starts.step * length), period * length
-        return tuple(start * length for start in starts), period * length
+            updates = range(0, starts.stop * length, starts.step * length)
+        else:
+            updates = [start * length for start in starts]
+        return Course(updates, period * length)
 
 
 def _can_be_smooth(name: str, value: Any) -> Schedule:
     value = _in_epochs(name, value)
-    for part in value._parts():
-        if not part._is_smooth:
+    for schedule in value._walk():
+        if not schedule._is_smooth:
             raise ValueError(
-                f"`{name}` must be smooth between epochs, got {shorten(part)}, which stands still "
-                "between counts: use per_epoch"
+                f"`{name}` must be smooth between epochs, got {shorten(schedule)}, which stands "
+                "still between counts: use per_epoch"
             )
     return value
 
@@ -175,18 +186,18 @@ class smooth_epochs(_InEpochs, Schedule):
     schedule: Member = argument(_can_be_smooth)
     steps_per_epoch: CountOrCounts = argument(_one_or_more)
 
-    def _value(self, count, part, ops):
-        epoch, step, length = self._epoch(count, ops)
-        # The epoch and the part of it that has passed are two numbers: count / length may round to
-        # just below the epoch at its first update.
-        return ops.value(self.schedule, epoch, ops.ratio(step + part, length))
+    def _value(self, count, fraction, ops):
+        epoch, step, length = self._clock.epoch(count, ops)
+        # The epoch and the fraction of it that has passed are two numbers: count / length may round
+        # to just below the epoch at its first update.
+        return self.schedule._at(epoch, ops.ratio(step + fraction, length), ops)
 
     def _course(self, dtype):
         course, length = self.schedule._course(dtype), self.steps_per_epoch
         if course is None or isinstance(length, tuple):
             return None
         starts, period = course
-        return range(period * length or starts[-1] * length + 1), period * length
+        return Course(range(period * length or starts[-1] * length + 1), period * length)
 
 
 def steps_per_epoch(

@@ -1,7 +1,5 @@
 """The schedule with a state: it lowers the learning rate when a metric stops improving."""
 
-from __future__ import annotations
-
 import functools
 import json
 import math
@@ -13,20 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import (
-    Frozen,
-    KnownCount,
-    KnownReal,
-    argument,
+    INT32_MAX,
+    StaticCount,
+    StaticReal,
     integer,
     one_of,
     real,
 )
 from jaxsched._base.hints import PLATEAU_ATTRIBUTES, describe
-from jaxsched._base.ops import as_result
+from jaxsched._base.jax_ops import JaxOps, as_result
+from jaxsched._base.ops import Ops
+from jaxsched._base.value import Frozen, argument
 
 _Mode = Literal["min", "max"]
 _ThresholdMode = Literal["rel", "abs"]
-_INT32_MAX = 2**31 - 1
 _MOST_CUTS = 2**20
 
 
@@ -43,20 +41,20 @@ class PlateauState(NamedTuple):
     """Holds the ReduceLROnPlateau as static metadata, in a class of JAX that flax can save."""
 
     @property
-    def schedule(self) -> ReduceLROnPlateau:
+    def schedule(self) -> "ReduceLROnPlateau":
         return self.plateau.func  # pyright: ignore[reportReturnType]
 
 
-def _flatten(state: PlateauState) -> tuple[list[Any], ReduceLROnPlateau]:
+def _flatten(state: PlateauState) -> "tuple[list[Any], ReduceLROnPlateau]":
     return list(state[:-1]), state.schedule
 
 
-def _flatten_with_keys(state: PlateauState) -> tuple[list[Any], ReduceLROnPlateau]:
+def _flatten_with_keys(state: PlateauState) -> "tuple[list[Any], ReduceLROnPlateau]":
     keys = map(jax.tree_util.GetAttrKey, state._fields)
     return list(zip(keys, state[:-1], strict=False)), state.schedule
 
 
-def _unflatten(schedule: ReduceLROnPlateau, children: Any) -> PlateauState:
+def _unflatten(schedule: "ReduceLROnPlateau", children: Any) -> PlateauState:
     return PlateauState(*children, plateau=jax.tree_util.Partial(schedule))
 
 
@@ -167,15 +165,15 @@ class ReduceLROnPlateau(Frozen):
 
     _hints = PLATEAU_ATTRIBUTES
 
-    base_lr: KnownReal = argument(real(at_least=0), static=True)
+    base_lr: StaticReal = argument(real(at_least=0), static=True)
     mode: _Mode = argument(one_of(_Mode), default="min")
-    factor: KnownReal = argument(real(at_least=0), default=0.1, static=True)
-    patience: KnownCount = argument(integer(at_least=0), default=10, static=True)
-    threshold: KnownReal = argument(real(at_least=0), default=1e-4, static=True)
+    factor: StaticReal = argument(real(at_least=0), default=0.1, static=True)
+    patience: StaticCount = argument(integer(at_least=0), default=10, static=True)
+    threshold: StaticReal = argument(real(at_least=0), default=1e-4, static=True)
     threshold_mode: _ThresholdMode = argument(one_of(_ThresholdMode), default="rel")
-    cooldown: KnownCount = argument(integer(at_least=0), default=0, static=True)
-    min_lr: KnownReal = argument(real(at_least=0), default=0.0, static=True)
-    eps: KnownReal = argument(real(at_least=0), default=1e-8, static=True)
+    cooldown: StaticCount = argument(integer(at_least=0), default=0, static=True)
+    min_lr: StaticReal = argument(real(at_least=0), default=0.0, static=True)
+    eps: StaticReal = argument(real(at_least=0), default=1e-8, static=True)
 
     def __post_init__(self) -> None:
         if self.factor >= 1:
@@ -235,6 +233,13 @@ class ReduceLROnPlateau(Frozen):
             return metric < (best * (1.0 - self.threshold) if rel else best - self.threshold)
         return metric > (best * (self.threshold + 1.0) if rel else best + self.threshold)
 
+    def _counters(self, is_better: Any, bad: Any, cooldown: Any, ops: Ops) -> tuple[Any, Any, Any]:
+        """The bad epochs and the cooldown after one more metric, and whether it is a cut."""
+        bad = ops.where(is_better | (cooldown > 0), 0, bad + 1)
+        cut = bad > min(self.patience, INT32_MAX - 1)
+        cooldown = ops.where(cut, min(self.cooldown, INT32_MAX), ops.maximum(cooldown - 1, 0))
+        return ops.where(cut, 0, bad), cooldown, cut
+
     @functools.cached_property
     def _lrs(self) -> np.ndarray:
         """The learning rate after each number of cuts, in torch's doubles, to the last change."""
@@ -269,10 +274,8 @@ def _tell(state: PlateauState, metric: Any) -> PlateauState:
     # `worst` says that there was no metric yet. A metric equal to it is stored as the next number.
     told = jnp.where(metric == worst, jnp.nextafter(metric, jnp.zeros_like(metric)), metric)
     best = jnp.where(better, told, state.best)
-    bad = jnp.where(better | (state.cooldown_counter > 0), 0, state.num_bad_epochs + 1)
-    cut = bad > min(schedule.patience, _INT32_MAX - 1)
-    bad = jnp.where(cut, 0, bad)
-    cooldown = jnp.maximum(state.cooldown_counter - 1, 0)
-    cooldown = jnp.where(cut, min(schedule.cooldown, _INT32_MAX), cooldown)
+    bad, cooldown, cut = schedule._counters(
+        better, state.num_bad_epochs, state.cooldown_counter, JaxOps(metric.dtype)
+    )
     cuts = jnp.where(cut, jnp.minimum(state.cuts + 1, len(schedule._lrs) - 1), state.cuts)
     return PlateauState(best, bad, cooldown, cuts, state.plateau)

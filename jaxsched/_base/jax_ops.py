@@ -1,0 +1,169 @@
+"""The arithmetic of the formulas for JAX: float64 inside, 32-bit integers, one rounding."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsched._base import elementary
+from jaxsched._base.arguments import FLOAT64_MAX, has_arrays, is_array
+from jaxsched._base.hints import hint_for_trace
+from jaxsched._base.ops import NUMPY, Ops
+from jaxsched._base.table import MOST_PLACES, TABLE_BITS, decay_places
+
+
+class JaxOps(Ops):
+    """Integers from 0 on in, `dtype` out; inside `jax.enable_x64(True)` and standard promotion."""
+
+    def __init__(self, dtype):
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def in_double(self):
+        return JaxOps(np.float64)
+
+    def minimum(self, a, b):
+        return jnp.minimum(a, b)
+
+    def maximum(self, a, b):
+        return jnp.maximum(a, b)
+
+    def where(self, condition, a, b):
+        if isinstance(a, int) and isinstance(b, int):  # would be int64
+            a, b = float(a), float(b)
+        return jnp.where(condition, a, b)
+
+    def quotient(self, count, n):
+        # lax.div rounds towards 0. For counts that is down. `//` adds six instructions for negative
+        # numbers.
+        return jax.lax.div(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
+
+    def remainder(self, count, n):
+        return jax.lax.rem(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
+
+    def ratio(self, a, b):
+        return elementary.double(a) / elementary.double(b)
+
+    def passed(self, boundaries, count):
+        # A binary search without branches. jnp.searchsorted is a `while` loop until it is compiled,
+        # even unrolled, or it compares all with all and sums them in one more GPU kernel.
+        largest = np.iinfo(count.dtype).max
+        if has_arrays(boundaries):
+            ascending = jnp.sort(jnp.asarray(boundaries).astype(count.dtype))
+        else:
+            ascending = np.array(sorted(b for b in boundaries if b <= largest), count.dtype)
+        number = len(ascending)
+        size = 1 << number.bit_length()
+        padding = np.full(size - 1 - number, largest, count.dtype)
+        ascending = jnp.concatenate([ascending, padding])
+        index = jnp.zeros(count.shape, count.dtype)
+        while size := size // 2:
+            is_passed = elementary.take(ascending, index + (size - 1)) <= count
+            index = jnp.where(is_passed, index + size, index)
+        return jnp.minimum(index, number)
+
+    def latest(self, starts, count):
+        # At most one start has as many bits as the count.
+        bits, largest = count.dtype.itemsize * 8, np.iinfo(count.dtype).max
+        last = [bisect.bisect_right(starts, n) - 1 for n in (0, *(1 << b for b in range(bits)))]
+        following = [starts[min(i + 1, len(starts) - 1)] for i in last]
+        lower = tuple(starts[i] for i in last)
+        upper = tuple(f if f <= largest else s for f, s in zip(following, lower, strict=True))
+        length = bits - jax.lax.clz(count)
+        upper = self.take(upper, length)
+        return jnp.where(count >= upper, upper, self.take(lower, length))
+
+    def take(self, values, index):
+        if isinstance(values, tuple) and has_arrays(values):
+            values = jnp.stack([jnp.asarray(v, index.dtype) for v in values])
+        elif isinstance(values, tuple) and isinstance(values[0], int):  # others are never reached
+            largest = np.iinfo(index.dtype).max
+            values = np.array([min(v, largest) for v in values], index.dtype)
+        return elementary.take(jnp.asarray(values), index)
+
+    def choose(self, starts, formula, count, fraction):
+        value = formula(0, count, fraction)
+        for i, start in enumerate(starts[1:], 1):
+            later = formula(i, jnp.maximum(count, start) - start, fraction)
+            value = jnp.where(count >= start, later, value)
+        return value
+
+    def half_wave(self, x):
+        return elementary.half_wave(x)
+
+    def power(self, x, exponent):
+        if isinstance(exponent, float) and exponent in (1, 2, 3, 4):
+            return jax.lax.integer_pow(x, int(exponent))
+        power = elementary.exp2(exponent * elementary.log2(x), self.dtype)
+        return jnp.where(x > 0, power, jnp.where(exponent == 0, 1.0, 0.0))
+
+    def product(self, number, *factors):
+        small = self._is_small(number, *factors)
+        number = number * jnp.where(small, 2.0**64, 1.0)
+        for factor in factors:
+            # Not jnp.minimum: its derivative needs float64 where jit has left enable_x64.
+            number = number * jnp.where(factor > FLOAT64_MAX, FLOAT64_MAX, factor)
+        return _unscaled(number, small)
+
+    def decay(self, base_lr, gamma, times):
+        if is_array(gamma):
+            log = elementary.log2(gamma)
+        else:
+            log = math.log2(gamma) if gamma else elementary.LOG2_OF_ZERO
+        places = math.inf
+        if not has_arrays((base_lr, gamma)) and jnp.issubdtype(times.dtype, jnp.integer):
+            places = decay_places(base_lr, gamma, self.dtype)
+        if places <= MOST_PLACES**2:
+            return self._geometric(lambda n: NUMPY.decay(base_lr, gamma, n), places, times)
+        half = elementary.double(times * (log / 2))
+        small = self._is_small(base_lr, jnp.exp2(2 * half.astype(jnp.float32)))
+        root = elementary.exp2(half, self.dtype, 32 * jnp.asarray(small).astype(np.int32))
+        return _unscaled(base_lr * root * root, small)
+
+    def _is_small(self, *factors):
+        """Whether the product of these is so small that a TPU loses the second float32 of the pair,
+        which is then below the normal numbers. If so, the product is computed times 2 ** 64, and
+        `_unscaled` undoes that."""
+        if self.dtype != np.float32:
+            return False
+        rough = math.prod(jnp.asarray(factor).astype(np.float32) for factor in factors)
+        return abs(rough) < 2.0**-90
+
+    def _geometric(self, function, places, times):
+        """function(times), for a geometric sequence that is constant from `places` - 1 on. It is
+        looked up in one table, or is the product of two look-ups."""
+        bits = max((places - 1).bit_length() - TABLE_BITS, 0)
+        times = self.minimum(times, places - 1)
+        with np.errstate(over="ignore", under="ignore"):
+            value = self.take(function(np.arange(0, places, 1 << bits)), times >> bits)
+            if bits:
+                fine = function(np.arange(1 << bits)) / function(0)
+                value = value * self.take(fine, times & ((1 << bits) - 1))
+        return value
+
+    def call(self, fn, count, name):
+        count = count.astype(jnp.int64) if jnp.issubdtype(count.dtype, jnp.integer) else count
+        try:
+            return jnp.asarray(fn(count)).astype(jnp.float64)
+        except jax.errors.JAXTypeError as error:
+            raise TypeError(hint_for_trace(name, fn)) from error
+
+
+def _unscaled(value, small):
+    rounded = value.astype(jnp.float32) * 2.0**-64
+    return jnp.where(small, rounded.astype(jnp.float64), value)
+
+
+def as_result(value: Any) -> Any:
+    """Float32 as it is, float64 weakly typed, so that float32 parameters stay float32."""
+    return value if value.dtype == np.float32 else _weak(value)
+
+
+@jnp.vectorize
+def _weak(value):
+    return jax.lax.full_like(0.0, value)  # weakly typed as its first argument
