@@ -277,7 +277,7 @@ def scores_on_tpu(
     has_momentum = make is jaxsched and class_name in ("CyclicLR", "OneCycleLR")
     for key in ("lr", "momentum") if has_momentum else ("lr",):
         for _, kwargs, torch in load(class_name, key):
-            is_own = not any(part._is_traced for part in jaxsched(class_name, kwargs)._parts())
+            is_own = not any(member._is_traced for member in jaxsched(class_name, kwargs)._walk())
             schedule = is_own and accuracy.fits_float32(kwargs, torch) and make(class_name, kwargs)
             if schedule:
                 schedules.append(schedule if key == "lr" else schedule.momentum)

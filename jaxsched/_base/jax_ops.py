@@ -55,14 +55,17 @@ class JaxOps(Ops):
         largest = np.iinfo(count.dtype).max
         if has_arrays(boundaries):
             ascending = jnp.sort(jnp.asarray(boundaries).astype(count.dtype))
+            firsts, shift, rounds = np.zeros(1), 0, len(ascending).bit_length()
         else:
             ascending = np.array(sorted(b for b in boundaries if b <= largest), count.dtype)
-        number = len(ascending)
-        size = 1 << number.bit_length()
-        padding = np.full(size - 1 - number, largest, count.dtype)
-        ascending = jnp.concatenate([ascending, padding])
-        index = jnp.zeros(count.shape, count.dtype)
-        while size := size // 2:
+            firsts, shift, rounds = _begin_search(ascending)
+        number, index = len(ascending), jnp.zeros(count.shape, count.dtype)
+        if len(firsts) > 1:
+            index = self.take(
+                firsts.astype(count.dtype), self.minimum(count >> shift, len(firsts) - 1)
+            )
+        ascending = jnp.concatenate([ascending, np.full(2**rounds - 1, largest, count.dtype)])
+        for size in (2**r for r in reversed(range(rounds))):
             is_passed = elementary.take(ascending, index + (size - 1)) <= count
             index = jnp.where(is_passed, index + size, index)
         return jnp.minimum(index, number)
@@ -152,6 +155,22 @@ class JaxOps(Ops):
             return jnp.asarray(fn(count)).astype(jnp.float64)
         except jax.errors.JAXTypeError as error:
             raise TypeError(hint_for_trace(name, fn)) from error
+
+
+def _begin_search(ascending):
+    """Where a search among these begins: for each place of 2 ** shift counts the number of them at
+    its first count, and the rounds that are left for the rest. One place if that is as fast."""
+    firsts, shift, rounds = np.zeros(1), 0, len(ascending).bit_length()
+    steps, last = rounds, int(ascending[-1]) if rounds else 0
+    for bits in range(1, TABLE_BITS + 1):
+        width = max(last.bit_length() - bits, 0)
+        starts = np.arange((last >> width) + 1) << width
+        passed = np.searchsorted(ascending, starts, side="right")
+        ends = np.searchsorted(ascending, starts + ((1 << width) - 1), side="right")
+        left = int((ends - passed).max()).bit_length()
+        if left + 1 < steps + (len(firsts) > 1):  # of equals the one with more places
+            firsts, shift, rounds, steps = passed, width, left, left + 1
+    return firsts, shift, rounds
 
 
 def _unscaled(value, small):
