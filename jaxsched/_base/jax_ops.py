@@ -55,15 +55,14 @@ class JaxOps(Ops):
         largest = np.iinfo(count.dtype).max
         if has_arrays(boundaries):
             ascending = jnp.sort(jnp.asarray(boundaries).astype(count.dtype))
-            firsts, shift, rounds = np.zeros(1), 0, len(ascending).bit_length()
+            firsts, shift, rounds = np.zeros(1, int), 0, len(ascending).bit_length()
         else:
             ascending = np.array(sorted(b for b in boundaries if b <= largest), count.dtype)
             firsts, shift, rounds = _begin_search(ascending)
-        number, index = len(ascending), jnp.zeros(count.shape, count.dtype)
+        number, index = len(ascending), jnp.full(count.shape, firsts[0], count.dtype)
         if len(firsts) > 1:
-            index = self.take(
-                firsts.astype(count.dtype), self.minimum(count >> shift, len(firsts) - 1)
-            )
+            place = self.minimum(count >> shift, len(firsts) - 1)
+            index = elementary.take(jnp.asarray(firsts.astype(count.dtype)), place)
         ascending = jnp.concatenate([ascending, np.full(2**rounds - 1, largest, count.dtype)])
         for size in (2**r for r in reversed(range(rounds))):
             is_passed = elementary.take(ascending, index + (size - 1)) <= count
@@ -160,7 +159,7 @@ class JaxOps(Ops):
 def _begin_search(ascending):
     """Where a search among these begins: for each place of 2 ** shift counts the number of them at
     its first count, and the rounds that are left for the rest. One place if that is as fast."""
-    firsts, shift, rounds = np.zeros(1), 0, len(ascending).bit_length()
+    firsts, shift, rounds = np.zeros(1, int), 0, len(ascending).bit_length()
     steps, last = rounds, int(ascending[-1]) if rounds else 0
     for bits in range(1, TABLE_BITS + 1):
         width = max(last.bit_length() - bits, 0)
