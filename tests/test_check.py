@@ -335,10 +335,10 @@ def test_no_schedule_of_the_examples_is_found_fault_with(schedule, num_counts):
 @pytest.mark.parametrize(
     "schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
 )
-@pytest.mark.parametrize(("num_counts", "steps"), [(1, None), (2, 1), (40, 3), (1000, 2**61)])
-def test_there_is_an_answer_for_each_schedule(schedule, num_counts, steps):
-    for finding in js.check(schedule, num_counts, steps_per_epoch=steps):
-        assert isinstance(finding, js.Finding) and all(map(str, finding))
+def test_there_is_an_answer_for_each_schedule(schedule):
+    for num_counts, steps in ((1, None), (2, 1), (40, 3), (1000, 2**61)):
+        for finding in js.check(schedule, num_counts, steps_per_epoch=steps):
+            assert isinstance(finding, js.Finding) and all(map(str, finding))
 
 
 def test_a_schedule_that_holds_scalar_arrays_is_checked():
@@ -365,9 +365,9 @@ def test_bad_arguments_are_refused(schedule, num_counts, steps, error, message):
 def test_importing_imports_no_tool():
     program = """
 import sys, jaxsched
-tools = {"_curve", "_check", "_plot", "_show", "_command", "_text"}
-assert not {f"jaxsched.{tool}" for tool in tools} & {*sys.modules}, sys.modules
+assert not [name for name in sys.modules if name.startswith("jaxsched._desk")]
 jaxsched.check(jaxsched.StepLR(0.1, 30), 90)
+assert "jaxsched._desk.check" in sys.modules
 assert "matplotlib" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

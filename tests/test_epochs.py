@@ -156,24 +156,25 @@ smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__nam
 
 
 @smooth
-@pytest.mark.parametrize("length", [1, 7, 49, 391])
-def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update(schedule, length):
-    smoothed = js.smooth_epochs(schedule, length)
-    assert_same(smoothed, schedule(COUNTS), COUNTS * length)
-
-
-@smooth
-def test_between_epochs_smooth_epochs_go_on(schedule):
+def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update_and_go_on_between(schedule):
     # A finer grid of the same curve: 1 count in 2 is an integer there.
-    smoothed = js.smooth_epochs(schedule, 2)(np.arange(21))
+    adapted = js.smooth_epochs(schedule, 2)
+    smoothed = adapted(np.arange(79))
     whole, between = smoothed[::2], smoothed[1::2]
+    np.testing.assert_allclose(whole, schedule(COUNTS), rtol=1e-14)
     low, high = np.minimum(whole[:-1], whole[1:]), np.maximum(whole[:-1], whole[1:])
     steep = high - low > 0.02  # a restart, a peak between two epochs, an end
     assert (
         ((low - 1e-9 <= between) & (between <= high + 1e-9)) | steep | (schedule(0) >= high)
     ).all()
-    got = np.asarray(jax.jit(js.smooth_epochs(schedule, 2))(jnp.arange(21)))
+    got = np.asarray(jax.jit(adapted)(jnp.arange(79)))
     np.testing.assert_array_max_ulp(got, smoothed.astype(np.float32))
+
+
+@pytest.mark.parametrize("length", [1, 7, 49, 391])
+def test_an_epoch_of_any_length_is_met_at_its_first_update(length):
+    for schedule in (js.CosineAnnealingWarmRestarts(0.1, 3, 2), js.ExponentialLR(0.1, 0.9)):
+        assert_same(js.smooth_epochs(schedule, length), schedule(COUNTS), COUNTS * length)
 
 
 def test_smooth_epochs_of_formulas_at_fractions():
@@ -195,6 +196,6 @@ def test_smooth_epochs_takes_traced_sizes():
     ):
         numbers = jax.tree.map(lambda x: x.item() if isinstance(x, jax.Array) else x, schedule)
         for length in (3, [3, 1, 2]):
-            got = np.asarray(js.smooth_epochs(schedule, length)(jnp.arange(30)))
+            got = np.asarray(jax.jit(js.smooth_epochs(schedule, length))(jnp.arange(30)))
             expected = js.smooth_epochs(numbers, length)(np.arange(30))
             np.testing.assert_array_max_ulp(got, expected.astype(np.float32))
