@@ -301,9 +301,8 @@ np.testing.assert_allclose(weights, schedule(np.arange(8)), atol=1e-6)
 # -- under x64, with float32 parameters ---------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "schedule", [SCHEDULE, pytest.param(js.ReduceLROnPlateau(0.5), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", [SCHEDULE, js.ReduceLROnPlateau(0.5)])
 def test_numpyros_stable_update_under_x64(schedule):
     def model():
         x = numpyro.param("x", jnp.float32(0.0))

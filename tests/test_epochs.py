@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import jaxsched as js
+from jaxsched._base.ops import NUMPY, PYTHON
+from jaxsched._schedules.epochs import Clock
 from tests.schedules import LONG, MORE, SHORT, assert_same
 
 
@@ -142,6 +144,31 @@ def test_multisteps_carries_over_as_the_message_says():
                 _, state = update(grad, state, params)
             ends.append(int(state.gradient_step))
     assert np.diff(ends).tolist() == [2, 3, 2, 3]
+
+
+# -- the clock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [1, 4, [4], [3, 1, 2], [5, 1], range(1, 9)])
+def test_a_clock_tells_the_epoch_the_place_in_it_and_its_length(lengths):
+    clock = Clock(lengths)
+    listed = lengths if isinstance(lengths, int) else [*lengths]
+    times = [listed] * 12 if isinstance(listed, int) else [*listed, *[listed[-1]] * 4]
+    expected = [(epoch, step, n) for epoch, n in enumerate(times) for step in range(n)]
+    assert [clock.epoch(count, PYTHON) for count in range(len(expected))] == expected
+    counts = np.arange(len(expected))
+    epoch, step, length = clock.epoch(counts, NUMPY)
+    columns = (epoch, step, np.broadcast_to(length, counts.shape))
+    assert [*zip(*(column.tolist() for column in columns), strict=True)] == expected
+    starts = [0, *itertools.accumulate(times)][:-1]
+    assert [clock.first_update(e, PYTHON) for e in range(len(times))] == starts
+    assert clock.first_update(np.arange(len(times)), NUMPY).tolist() == starts
+
+
+def test_a_clock_keeps_one_number_or_a_tuple():
+    assert (Clock(3.0).lengths, Clock(np.array([3, 2])).lengths) == (3, (3, 2))
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be an integer >= 1, got 0"):
+        Clock(0)
 
 
 # -- smooth_epochs -------------------------------------------------------------------------------

@@ -39,9 +39,8 @@ def test_there_is_a_picture_of_each_schedule():
         assert (EXAMPLES / "pictures" / f"{name}.svg").exists()
 
 
-@pytest.mark.parametrize(
-    "program", ["quickstart.py", pytest.param("linen.py", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["quickstart.py", "linen.py"])
 def test_what_a_person_pastes_first_prints_torchs_lr_once_an_epoch(program):
     process = run(program=program)
     assert process.returncode == 0, process.stderr

@@ -120,9 +120,8 @@ def test_on_the_device_it_is_torch_to_the_last_bit_of_float32(class_name, way):
     assert_float32(way(schedules, [*map(len, traces)]), traces, class_name)
 
 
-@pytest.mark.parametrize(
-    "class_name", [pytest.param(c, marks=[] if c == "StepLR" else slow) for c in CLASSES]
-)
+@slow
+@every_class
 def test_on_the_device_under_x64_it_is_torch_in_double(class_name):
     schedules, traces = zip(*schedules_and_traces(class_name), strict=True)
     with jax.enable_x64(True):

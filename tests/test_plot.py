@@ -125,6 +125,8 @@ def marks(ax):
         (js.per_epoch(js.MultiStepLR(0.1, [2, 90]), 10), [20]),
         (js.SequentialLR([WARMUP, js.MultiStepLR(0.1, [30])], [50]), [50, 80]),
         (js.SequentialLR([js.MultiStepLR(0.1, [30, 70]), COSINE], [50]), [30, 50]),
+        (js.MultiStepLR(0.1, [199, 200]), [199]),  # the run ends before count 200
+        (js.clamp(js.MultiStepLR(0.1, [30, 31]), 30), [30]),
         (js.MultiStepLR(0.1, [2**61]), []),
         (js.MultiStepLR(0.1, range(1, 101)), [*range(1, 101)]),
         (js.StepLR(0.1, 3), []),

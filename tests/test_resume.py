@@ -136,7 +136,7 @@ SAVED_AFTER = {
             make,
             count,
             id=f"{make.__name__}, {where}",
-            marks=() if make is multistep or count == 10 else pytest.mark.slow,
+            marks=() if count == 10 and make is not warmup else pytest.mark.slow,
         )
         for make in (multistep, one_cycle, warmup, accumulated, plateau)
         for count, where in SAVED_AFTER.items()
@@ -221,7 +221,9 @@ def torchs():
                 yield js.per_epoch(schedule, EPOCH), last_epoch * EPOCH, lrs[last_epoch]
 
 
-ALL = [sgd, chain, injected, two_injected, adamw, injected_adamw, multisteps, if_finite, groups]
+SLOW = [chain, two_injected, injected_adamw, if_finite, groups]  # of which the others have a part
+ALL = [sgd, injected, adamw, multisteps]
+ALL += [pytest.param(make, marks=pytest.mark.slow) for make in SLOW]
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -22,7 +22,7 @@ SCHEDULES = SHORT + LONG + MORE + OF_FUNCTIONS
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 # What is done once, in the base: with a table, a formula, and a function.
 OF_THE_BASE = [js.StepLR(0.1, 3), js.ExponentialLR(0.1, 0.99999), js.per_epoch(inverse, 3)]
-in_the_base = pytest.mark.parametrize("schedule", OF_THE_BASE, ids=str)
+in_the_base = pytest.mark.parametrize("schedule", OF_THE_BASE, ids=lambda s: type(s).__name__)
 
 
 def test_help_shows_the_arguments():
@@ -109,7 +109,9 @@ def test_counts_beyond_64_bits_are_the_end_of_the_curve(schedule):
         np.testing.assert_allclose(value, [end], rtol=1e-12, atol=1e-17)
 
 
-@pytest.mark.parametrize("schedule", [js.StepLR(0.1, 3), js.StepLR(jnp.float32(1), 3)], ids=str)
+@pytest.mark.parametrize(
+    "schedule", [js.StepLR(0.1, 3), js.StepLR(jnp.float32(1), 3)], ids=["a number", "an array"]
+)
 def test_a_count_that_is_no_integer_is_refused(schedule):
     for count in (
         *(True, np.True_, 2.0, np.float32(2), None, "1", [1], (1,)),
@@ -251,6 +253,15 @@ assert not extras, extras
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_a_recordings_values_cannot_be_changed():
+    given = np.array([0.1, 0.3])
+    schedule = js.RecordedLR(given)
+    with pytest.raises(ValueError, match="read-only"):
+        schedule.values[0] = 0.2
+    given[0] = 9.0  # the caller's own
+    assert schedule(0) == 0.1
+
+
 # -- a function that JAX cannot trace ------------------------------------------------------------
 
 
@@ -305,7 +316,7 @@ def test_arrays_hash_by_shape_and_dtype_and_compare_by_identity(schedule):
     assert (arrays != wider) is True
 
 
-@pytest.mark.parametrize("kind", [jnp.float32, np.array])
+@pytest.mark.parametrize("kind", [jnp.float32, pytest.param(np.array, marks=pytest.mark.slow)])
 def test_a_schedule_with_an_array_goes_where_functions_go(kind):
     schedule = js.StepLR(kind(0.5), 2, gamma=0.5)
     count = jnp.int32(3)

@@ -93,6 +93,7 @@ def test_a_state_dict_holds_arrays_under_torchs_names():
     assert list(state)[:4] == ["best", "num_bad_epochs", "cooldown_counter", "cuts"]
 
 
+@pytest.mark.slow
 def test_flax_may_be_imported_after_the_state_was_made_or_never():
     code = """
 import sys, optax, jaxsched as js, jax.numpy as jnp
@@ -151,6 +152,7 @@ def test_a_step_with_a_plateau_is_exported(plateau, optax_states):
         assert js.get_last_lr(theirs[1]) == js.get_last_lr(ours[1])
 
 
+@pytest.mark.slow
 def test_another_process_reads_what_was_exported(tmp_path):
     observe = jax.export.export(jax.jit(js.observe))(PLATEAU.init(), jnp.float32(1))
     (tmp_path / "observe").write_bytes(observe.serialize())

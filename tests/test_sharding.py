@@ -113,7 +113,7 @@ def test_under_x64_too(kind, x64):
     "schedule",
     [
         js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), [2, 1]),
-        js.CosineAnnealingWarmRestarts(0.5, 3, 2),
+        pytest.param(js.CosineAnnealingWarmRestarts(0.5, 3, 2), marks=slow),
         js.ReduceLROnPlateau(0.5, factor=0.5, patience=0),
     ],
     ids=lambda s: type(s).__name__,

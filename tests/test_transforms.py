@@ -91,17 +91,19 @@ def test_gradients_reach_base_lr_and_gamma():
     def lr(base_lr, gamma, count):
         return js.StepLR(base_lr, 2, gamma)(count)
 
+    gradient = jax.jit(jax.grad(lr, (0, 1)))
     for count, (to_base, to_gamma) in {0: (1, 0), 2: (0.5, 0.1), 6: (0.125, 0.075)}.items():
-        got = jax.grad(lr, (0, 1))(jnp.float32(0.1), jnp.float32(0.5), jnp.int32(count))
+        got = gradient(jnp.float32(0.1), jnp.float32(0.5), jnp.int32(count))
         np.testing.assert_allclose(got, (to_base, to_gamma), rtol=1e-6)
-    got = jax.grad(lambda b: js.MultiStepLR(b, [2, 4], 0.5)(jnp.int32(3)))(0.1)
+    got = jax.jit(jax.grad(lambda b: js.MultiStepLR(b, [2, 4], 0.5)(jnp.int32(3))))(0.1)
     assert got == 0.5
 
 
 def test_gradients_are_finite_at_gamma_0_and_1():
+    gradient = jax.jit(jax.grad(lambda g, c: js.StepLR(0.1, 2, g)(c)))
     for gamma in (0.0, 1.0):
         for count in (0, 2, 2**31 - 1):
-            got = jax.grad(lambda g, c: js.StepLR(0.1, 2, g)(c))(gamma, jnp.int32(count))
+            got = gradient(gamma, jnp.int32(count))
             assert np.isfinite(got)
 
 
@@ -113,10 +115,12 @@ def test_vmap_sweeps_learning_rates_factors_sizes_and_milestones():
     np.testing.assert_allclose(swept, expected, rtol=2e-6)
 
     milestones = [[3, 5], [5, 3], [0, 100], [4, 4]]
-    swept = jax.vmap(lambda m: js.MultiStepLR(0.1, m)(COUNTS))(jnp.array(milestones))
+    swept = jax.jit(jax.vmap(lambda m: js.MultiStepLR(0.1, m)(COUNTS)))(jnp.array(milestones))
     np.testing.assert_array_equal(swept, [float32(js.MultiStepLR(0.1, m)) for m in milestones])
 
-    swept = jax.vmap(lambda n: js.per_epoch(js.StepLR(0.1, 2), n)(COUNTS))(jnp.array(sizes))
+    swept = jax.vmap(jax.jit(lambda n: js.per_epoch(js.StepLR(0.1, 2), n)(COUNTS)))(
+        jnp.array(sizes)
+    )
     expected = [float32(js.per_epoch(js.StepLR(0.1, 2), n)) for n in sizes]
     np.testing.assert_array_equal(swept, expected)
 
