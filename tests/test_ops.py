@@ -14,7 +14,7 @@ def of_jax(count):
 
 
 def of_two_dtypes(count):
-    return jnp.asarray(count) * jnp.float32(0.5)
+    return jnp.int64(count) * jnp.float32(0.5)
 
 
 def test_a_host_call_inside_of_a_traced_function_is_a_number():
