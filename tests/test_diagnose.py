@@ -28,6 +28,9 @@ def test_a_printed_number_may_be_half_a_digit_off():
     assert 0.101 - 0.1005 > 0.0005  # which rounding makes of half a digit
     for text, equal in (("0.101", True), ("0.100", True), ("0.102", False), ("0.099", False)):
         assert js.compare(schedule, [text] * 5).equal == equal
+    # And what torch's recursion loses may be in it.
+    for lost, equal in ((2e-13, True), (2e-12, False)):
+        assert js.compare(js.ConstantLR(0.1005 - lost, 1.0), ["0.101"] * 5).equal == equal
 
 
 def test_as_many_values_as_a_finding_costs():
