@@ -123,10 +123,10 @@ def injected(schedule, momentum=None):
     return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=momentum)
 
 
-def assert_same(schedule, expected, counts=range(40)):
+def assert_same(schedule, expected, counts=range(40), atol=0.0):
     """On the host and on the device."""
-    np.testing.assert_allclose([schedule(c) for c in map(int, counts)], expected, rtol=1e-14)
+    np.testing.assert_allclose([*map(schedule, map(int, counts))], expected, rtol=1e-14, atol=atol)
     counts = np.asarray(counts)
-    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-14)
+    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-14, atol=atol)
     got = np.asarray(jax.jit(schedule)(counts))
     np.testing.assert_array_max_ulp(got, np.asarray(expected, np.float32))

@@ -10,25 +10,17 @@ import jaxsched as js
 
 LARGEST = {"int32": 2**31 - 1, "uint32": 2**32 - 1}
 # ImageNet at batch 1024 and 512, and others; 2503 and 1171 are late in optax under jit.
-EPOCH_LENGTHS = [
-    1,
-    2,
-    3,
-    7,
-    391,
-    1000,
-    1171,
-    1252,
-    2503,
-    10_009,
-    1_281_167,
-    *range(1001, 3000, 180),
-]
+EPOCH_LENGTHS = [1, 2, 7, 391, 1171, 2503, 10_009, 1_281_167]
 
 
 def around(boundaries, dtype):
     counts = np.unique(np.add.outer(boundaries, [-1, 0, 1]))
     return counts[(counts >= 0) & (counts <= LARGEST[dtype])]
+
+
+def jitted(schedules, counts):
+    """Their values at the counts, from one program."""
+    return jax.jit(lambda counts: [schedule(counts) for schedule in schedules])(counts)
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
@@ -40,8 +32,7 @@ def test_steps_change_at_the_count_and_not_beside_it(length, dtype):
     gamma = 1 - 1 / max(epochs, 2)  # near enough to 1 to tell neighbours up to the last epoch
     expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
     schedules = [js.StepLR(1.0, length, gamma), js.per_epoch(js.StepLR(1.0, 1, gamma), length)]
-    jitted = jax.jit(lambda counts: [schedule(counts) for schedule in schedules])
-    for schedule, got in zip(schedules, jitted(jnp.asarray(counts, dtype)), strict=True):
+    for got, schedule in zip(jitted(schedules, jnp.asarray(counts, dtype)), schedules, strict=True):
         np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
 
@@ -62,7 +53,7 @@ def test_scalar_jit_changes_at_the_boundary_where_optax_is_late(length):
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
-@pytest.mark.parametrize("number", [1, 2, 3, 7, 8, 9, 64, 512])
+@pytest.mark.parametrize("number", [1, 2, 8, 9, 512])
 def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
     largest = LARGEST[dtype]
     spread = [largest * (i + 1) // number for i in range(number)]  # the last one is the largest
@@ -72,10 +63,7 @@ def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
         expected = np.array(
             [0.1 * 0.9 ** sum(m <= c for m in milestones) for c in counts.tolist()]
         ).astype(np.float32)
-        jitted = jax.jit(
-            lambda counts, schedule=schedule: [schedule(counts), jax.vmap(schedule)(counts)]
-        )
-        for got in jitted(jnp.asarray(counts, dtype)):
+        for got in jitted([schedule, jax.vmap(schedule)], jnp.asarray(counts, dtype)):
             np.testing.assert_array_equal(got, expected)
         np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
 

@@ -335,10 +335,10 @@ def test_no_schedule_of_the_examples_is_found_fault_with(schedule, num_counts):
 @pytest.mark.parametrize(
     "schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
 )
-@pytest.mark.parametrize(("num_counts", "steps"), [(1, None), (2, 1), (40, 3), (1000, 2**61)])
-def test_there_is_an_answer_for_each_schedule(schedule, num_counts, steps):
-    for finding in js.check(schedule, num_counts, steps_per_epoch=steps):
-        assert isinstance(finding, js.Finding) and all(map(str, finding))
+def test_there_is_an_answer_for_each_schedule(schedule):
+    for num_counts, steps in ((1, None), (2, 1), (40, 3), (1000, 2**61)):
+        for finding in js.check(schedule, num_counts, steps_per_epoch=steps):
+            assert isinstance(finding, js.Finding) and all(map(str, finding))
 
 
 def test_a_schedule_that_holds_scalar_arrays_is_checked():
@@ -362,12 +362,92 @@ def test_bad_arguments_are_refused(schedule, num_counts, steps, error, message):
         js.check(schedule, num_counts, steps_per_epoch=steps)
 
 
+LENGTHS_OF = [  # when a schedule is over: for `epochs-fed-updates`, and for the table of `show`
+    (js.StepLR(0.1, 3), 3),
+    (js.StepLR(0.1, 3, gamma=0.5), 12),
+    (js.StepLR(0.1, 3, gamma=1.0), 0),
+    (js.StepLR(0.1, 3, gamma=0.0), 3),
+    (js.MultiStepLR(0.1, [9, 4]), 9),
+    (js.ExponentialLR(0.1, 0.9), 22),
+    (js.ConstantLR(0.1, total_iters=7), 7),
+    (js.PolynomialLR(0.1, 8), 8),
+    (js.CosineAnnealingLR(0.1, 90), 90),
+    (js.CosineAnnealingWarmRestarts(0.1, 7, 2), 7),
+    (js.SWALR(0.1, 0.01, 12), 12),
+    (js.CyclicLR(0.1, 0.3, 2, 3), 5),
+    (js.OneCycleLR(0.1, epochs=3, steps_per_epoch=4), 12),
+    (js.LambdaLR(0.1, piecewise, horizon=9), 9),
+    (js.LambdaLR(0.1, piecewise), 0),
+    (js.MultiplicativeLR(0.1, piecewise, horizon=9), 9),
+    (js.RecordedLR([0.1, 0.2, 0.3]), 3),
+    (after(WARMUP, 5, COSINE), 5),
+    (js.ChainedScheduler([WARMUP, STEP_30]), 0),
+    (js.clamp(COSINE, 30), 0),
+    (js.per_epoch(COSINE, 10), 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "length"), LENGTHS_OF, ids=lambda x: x if isinstance(x, int) else type(x).__name__
+)
+def test_a_schedule_says_when_it_is_over(schedule, length):
+    assert schedule._length(0.1) == length
+
+
+def test_a_decay_is_over_where_it_is_asked_for():
+    assert [js.ExponentialLR(0.1, 0.1)._length(x) for x in (0.1, 0.01)] == [1, 2]
+    assert [js.StepLR(0.1, 3)._length(x) for x in (0.1, 0.01)] == [3, 6]
+
+
+def differs_by(relative, absolute):
+    """A function whose traced values are a bit larger."""
+
+    def of_count(count):
+        if isinstance(count, int):
+            return float(count % 2)
+        return count % 2 * (1 + relative) + absolute
+
+    return of_count
+
+
+STEPS_20, CYCLE = js.MultiStepLR(0.1, [20]), js.CyclicLR(0.1, 0.3, 1)
+THRESHOLDS = [  # on both sides of each
+    # Without steps_per_epoch: over after 3 % of the run; a cycle never is.
+    (js.MultiStepLR(0.1, [30]), 1000, None, "epochs-fed-updates"),
+    (js.MultiStepLR(0.1, [30]), 999, None, ""),
+    (CYCLE, 10**5, None, ""),
+    # With it: within as many counts as there are epochs, and within a tenth of the run.
+    (STEPS_20, 2000, 100, "epochs-fed-updates"),
+    (STEPS_20, 1999, 100, ""),
+    (js.MultiStepLR(0.1, [100]), 1000, 2, "epochs-fed-updates"),
+    (js.MultiStepLR(0.1, [101]), 1000, 2, ""),
+    # A cycle: and shorter than one epoch, or as long.
+    (js.CosineAnnealingWarmRestarts(0.1, 10), 10_000, 10, "epochs-fed-updates"),
+    (js.CosineAnnealingWarmRestarts(0.1, 11), 10_000, 10, ""),
+    # In more than half of the run at or below 1e-8 of the peak.
+    (js.RecordedLR([1.0] * 5 + [0.0] * 5), 10, None, ""),
+    (js.RecordedLR([1.0] * 5 + [0.0] * 6), 11, None, "lr-vanishes"),
+    (js.RecordedLR([1.0] + [1e-8] * 9), 10, None, "lr-vanishes"),
+    (js.RecordedLR([1.0] + [1.01e-8] * 9), 10, None, ""),
+    # Another number under jit: by 1e-5 of it, or 1e-7 of the largest.
+    (js.LambdaLR(0.1, differs_by(1.5e-5, 0.0)), 40, None, "function-differs-under-jit"),
+    (js.LambdaLR(0.1, differs_by(0.5e-5, 0.0)), 40, None, ""),
+    (js.LambdaLR(0.1, differs_by(0.0, 1.5e-7)), 40, None, "function-differs-under-jit"),
+    (js.LambdaLR(0.1, differs_by(0.0, 0.5e-7)), 40, None, ""),
+]
+
+
+@pytest.mark.parametrize(("schedule", "num_counts", "steps", "expected"), THRESHOLDS)
+def test_the_thresholds(schedule, num_counts, steps, expected):
+    assert codes(schedule, num_counts, steps) == expected.split()
+
+
 def test_importing_imports_no_tool():
     program = """
 import sys, jaxsched
-tools = {"_curve", "_check", "_plot", "_show", "_command", "_text"}
-assert not {f"jaxsched.{tool}" for tool in tools} & {*sys.modules}, sys.modules
+assert not [name for name in sys.modules if name.startswith("jaxsched._desk")]
 jaxsched.check(jaxsched.StepLR(0.1, 30), 90)
+assert "jaxsched._desk.check" in sys.modules
 assert "matplotlib" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -90,7 +90,13 @@ def test_schedule_free_over_a_base_optimizer_with_the_schedule():
 
 @pytest.mark.parametrize(
     "make",
-    [optax.contrib.prodigy, optax.contrib.acprop, optax.contrib.ademamix, optax.contrib.muon],
+    [
+        optax.contrib.prodigy,
+        *(
+            pytest.param(make, marks=pytest.mark.slow)
+            for make in (optax.contrib.acprop, optax.contrib.ademamix, optax.contrib.muon)
+        ),
+    ],
 )
 def test_contrib_optimizers_scale_their_updates_by_the_schedule(make):
     params = jnp.full(4, 0.5)  # a vector, for which muon has an Adam
@@ -265,6 +271,7 @@ def test_a_variable_of_floats_is_no_count():
         SCHEDULE(nnx.Variable(jnp.float32(2)))
 
 
+@pytest.mark.slow
 def test_keras_takes_a_schedule_and_its_iterations_are_a_count():
     code = """
 import keras, numpy as np, jax.numpy as jnp, jaxsched as js
@@ -294,6 +301,7 @@ np.testing.assert_allclose(weights, schedule(np.arange(8)), atol=1e-6)
 # -- under x64, with float32 parameters ---------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [SCHEDULE, js.ReduceLROnPlateau(0.5)])
 def test_numpyros_stable_update_under_x64(schedule):
     def model():

@@ -306,7 +306,7 @@ OPTIONS = st.lists(
 
 
 @given(st.sampled_from(["show", "check", "", "look"]), TEXTS, OPTIONS, st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_input_shows_a_traceback(command, text, options, is_first):
     argv = [command, text, *options] if is_first else [command, *options, text]
     status, out, err = run(*argv)

@@ -126,6 +126,14 @@ def test_the_first_difference_is_told():
         comparison.equal = True
 
 
+def test_what_is_nearly_equal_is_printed_with_all_digits_and_0_has_no_relative_difference():
+    near = js.Comparison(equal=False, count=3, expected=0.1, found=0.1 + 1e-12)
+    first = f"expected 0.1, found {near.found!r}, relative difference 1e-11."
+    assert str(near).splitlines()[0] == f"Different at count 3: {first}"
+    zero = js.Comparison(equal=False, count=3, expected=0.0, found=0.5)
+    assert "expected 0, found 0.5, relative difference infinite." in str(zero)
+
+
 # -- counts --------------------------------------------------------------------------------------
 
 STEPS = js.MultiStepLR(0.1, [40, 70])

@@ -19,6 +19,25 @@ def test_each_member_runs_on_its_own_clock():
     assert_same(js.SequentialLR([LINEAR, STEP, LINEAR], [7, 15]), expected)
 
 
+def test_three_and_more_members_are_one_table_and_one_formula():
+    """All but the last are one table, where they are short."""
+    cosine, decay = js.CosineAnnealingLR(0.1, 10**6), js.ExponentialLR(0.2, 0.99999)
+    for members in (
+        [LINEAR, STEP, LINEAR],
+        [LINEAR, STEP, cosine],
+        [cosine, STEP, LINEAR],
+        [LINEAR, cosine, STEP, decay],
+        [decay, cosine, LINEAR, STEP],
+        [js.per_epoch(STEP, 2), js.RecordedLR([0.3, 0.1]), LINEAR, cosine, STEP],
+    ):
+        milestones = [7, 8, 21, 30][: len(members) - 1]
+        ends = [*milestones, 40]
+        expected = []
+        for member, start, end in zip(members, [0, *milestones], ends, strict=True):
+            expected += [member(count - start) for count in range(start, end)]
+        assert_same(js.SequentialLR(members, milestones), expected)
+
+
 def test_after_a_milestone_0_the_first_member_never_runs():
     assert_same(js.SequentialLR([LINEAR, STEP], [0]), STEP(COUNTS))
 

@@ -7,14 +7,12 @@ import pytest
 
 import jaxsched as js
 from jaxsched._desk.curve import curve, epoch_length, placed, spans_decades
-from tests.schedules import LONG, MORE, SHORT
+from tests.schedules import SHORT
 
 
-@pytest.mark.parametrize(
-    "schedule", SHORT + LONG + MORE, ids=lambda schedule: type(schedule).__name__
-)
-def test_the_curve_is_the_schedule_at_each_count(schedule):
-    np.testing.assert_array_equal(curve(schedule, 40), schedule(np.arange(40)))
+def test_the_curve_is_the_schedule_at_each_count():
+    for schedule in SHORT:
+        np.testing.assert_array_equal(curve(schedule, 40), schedule(np.arange(40)))
 
 
 def test_the_curve_of_a_function_is_what_an_optimizer_gets():

@@ -9,6 +9,8 @@ import optax
 import pytest
 
 import jaxsched as js
+from jaxsched._base.ops import NUMPY, PYTHON
+from jaxsched._schedules.epochs import Clock
 from tests.schedules import LONG, MORE, SHORT, assert_same
 
 
@@ -144,6 +146,31 @@ def test_multisteps_carries_over_as_the_message_says():
     assert np.diff(ends).tolist() == [2, 3, 2, 3]
 
 
+# -- the clock -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lengths", [1, 4, [4], [3, 1, 2], [5, 1], range(1, 9)])
+def test_a_clock_tells_the_epoch_the_place_in_it_and_its_length(lengths):
+    clock = Clock(lengths)
+    listed = lengths if isinstance(lengths, int) else [*lengths]
+    times = [listed] * 12 if isinstance(listed, int) else [*listed, *[listed[-1]] * 4]
+    expected = [(epoch, step, n) for epoch, n in enumerate(times) for step in range(n)]
+    assert [clock.epoch(count, PYTHON) for count in range(len(expected))] == expected
+    counts = np.arange(len(expected))
+    epoch, step, length = clock.epoch(counts, NUMPY)
+    columns = (epoch, step, np.broadcast_to(length, counts.shape))
+    assert [*zip(*(column.tolist() for column in columns), strict=True)] == expected
+    starts = [0, *itertools.accumulate(times)][:-1]
+    assert [clock.first_update(e, PYTHON) for e in range(len(times))] == starts
+    assert clock.first_update(np.arange(len(times)), NUMPY).tolist() == starts
+
+
+def test_a_clock_keeps_one_number_or_a_tuple():
+    assert (Clock(3.0).lengths, Clock(np.array([3, 2])).lengths) == (3, (3, 2))
+    with pytest.raises(ValueError, match="`steps_per_epoch` must be an integer >= 1, got 0"):
+        Clock(0)
+
+
 # -- smooth_epochs -------------------------------------------------------------------------------
 
 COUNTS = np.arange(40)
@@ -156,24 +183,25 @@ smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__nam
 
 
 @smooth
-@pytest.mark.parametrize("length", [1, 7, 49, 391])
-def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update(schedule, length):
-    smoothed = js.smooth_epochs(schedule, length)
-    assert_same(smoothed, schedule(COUNTS), COUNTS * length)
-
-
-@smooth
-def test_between_epochs_smooth_epochs_go_on(schedule):
+def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update_and_go_on_between(schedule):
     # A finer grid of the same curve: 1 count in 2 is an integer there.
-    smoothed = js.smooth_epochs(schedule, 2)(np.arange(21))
+    adapted = js.smooth_epochs(schedule, 2)
+    smoothed = adapted(np.arange(79))
     whole, between = smoothed[::2], smoothed[1::2]
+    np.testing.assert_allclose(whole, schedule(COUNTS), rtol=1e-14)
     low, high = np.minimum(whole[:-1], whole[1:]), np.maximum(whole[:-1], whole[1:])
     steep = high - low > 0.02  # a restart, a peak between two epochs, an end
     assert (
         ((low - 1e-9 <= between) & (between <= high + 1e-9)) | steep | (schedule(0) >= high)
     ).all()
-    got = np.asarray(jax.jit(js.smooth_epochs(schedule, 2))(jnp.arange(21)))
+    got = np.asarray(jax.jit(adapted)(jnp.arange(79)))
     np.testing.assert_array_max_ulp(got, smoothed.astype(np.float32))
+
+
+@pytest.mark.parametrize("length", [1, 7, 49, 391])
+def test_an_epoch_of_any_length_is_met_at_its_first_update(length):
+    for schedule in (js.CosineAnnealingWarmRestarts(0.1, 3, 2), js.ExponentialLR(0.1, 0.9)):
+        assert_same(js.smooth_epochs(schedule, length), schedule(COUNTS), COUNTS * length)
 
 
 def test_smooth_epochs_of_formulas_at_fractions():
@@ -195,6 +223,6 @@ def test_smooth_epochs_takes_traced_sizes():
     ):
         numbers = jax.tree.map(lambda x: x.item() if isinstance(x, jax.Array) else x, schedule)
         for length in (3, [3, 1, 2]):
-            got = np.asarray(js.smooth_epochs(schedule, length)(jnp.arange(30)))
+            got = np.asarray(jax.jit(js.smooth_epochs(schedule, length))(jnp.arange(30)))
             expected = js.smooth_epochs(numbers, length)(np.arange(30))
             np.testing.assert_array_max_ulp(got, expected.astype(np.float32))

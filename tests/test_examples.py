@@ -39,6 +39,7 @@ def test_there_is_a_picture_of_each_schedule():
         assert (EXAMPLES / "pictures" / f"{name}.svg").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["quickstart.py", "linen.py"])
 def test_what_a_person_pastes_first_prints_torchs_lr_once_an_epoch(program):
     process = run(program=program)
@@ -74,6 +75,7 @@ def train(out, *arguments, devices=1):
     return read_metrics(out)
 
 
+@pytest.mark.slow  # and README's first command is this program
 def test_train_writes_metrics_and_curves_and_prints_a_line_an_epoch(tmp_path):
     out = tmp_path / "not" / "there"
     process = run("--out", out, "--epochs", 3, "--milestones", 1, 2)
@@ -251,23 +253,14 @@ def test_early_stopping_counts_epochs_without_a_better_test_loss_across_a_restar
         assert len(train(tmp_path, "--epochs", 9, "--resume", *arguments)["epoch"]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments, devices, message",
     [
         (["--epochs", 0], 1, "argument --epochs: must be >= 1"),
-        pytest.param(["--lr", "nan"], 1, "argument --lr: must be >= 0", marks=pytest.mark.slow),
-        pytest.param(
-            ["--batch-size", 5000],
-            1,
-            "argument --batch-size: there are 1437 training images",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            ["--batch-size", 63],
-            2,
-            "argument --batch-size: must be a multiple of the 2 devices",
-            marks=pytest.mark.slow,
-        ),
+        (["--lr", "nan"], 1, "argument --lr: must be >= 0"),
+        (["--batch-size", 5000], 1, "argument --batch-size: there are 1437 training images"),
+        (["--batch-size", 63], 2, "argument --batch-size: must be a multiple of the 2 devices"),
     ],
 )
 def test_train_refuses_nonsense_naming_the_flag(tmp_path, arguments, devices, message):
@@ -277,6 +270,7 @@ def test_train_refuses_nonsense_naming_the_flag(tmp_path, arguments, devices, me
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_sweep_ranks_its_models_and_prints_the_winner(tmp_path):
     process = run("--out", tmp_path, "--models", 4, "--epochs", 3, program="sweep.py")
     assert process.returncode == 0, process.stderr

@@ -142,7 +142,8 @@ def standard_promotion():  # Flax's own do not pass under the strict ones
         yield
 
 
-@pytest.mark.parametrize("x64", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("x64", [False, True])
 def test_imagenet(x64, standard_promotion):
     ours, theirs = imagenets(steps_per_epoch=5)
     plateau = js.ReduceLROnPlateau(0.5)

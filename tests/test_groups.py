@@ -112,6 +112,7 @@ class Model(nnx.Module):
         return self.head(nnx.tanh(self.backbone(x)))
 
 
+@pytest.mark.slow
 def test_so_they_are_in_flax():
     model = Model(nnx.Rngs(0))
     layers = {"backbone": model.backbone, "head": model.head}

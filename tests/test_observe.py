@@ -307,7 +307,7 @@ def test_an_nnx_optimizer_split_and_merged():
 
 
 @pytest.mark.filterwarnings("ignore")  # Orbax's own
-@pytest.mark.parametrize("saved_after", range(1, len(METRICS)))
+@pytest.mark.parametrize("saved_after", [1, 3, 7])  # before a bad one, in a cut, near the end
 def test_an_orbax_round_trip_goes_on_as_if_nothing_was(tmp_path, saved_after):
     import orbax.checkpoint as ocp
 

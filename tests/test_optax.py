@@ -112,10 +112,15 @@ def test_join_schedules_gives_each_its_own_clock():
     ("make", "options"),
     [
         (optax.adamw, {"weight_decay": 0.0}),
-        (optax.lion, {"weight_decay": 0.0}),
-        (optax.lamb, {}),
-        (optax.adafactor, {"multiply_by_parameter_scale": False}),
-        (optax.contrib.muon, {}),
+        *(
+            pytest.param(make, options, marks=pytest.mark.slow)
+            for make, options in [
+                (optax.lion, {"weight_decay": 0.0}),
+                (optax.lamb, {}),
+                (optax.adafactor, {"multiply_by_parameter_scale": False}),
+                (optax.contrib.muon, {}),
+            ]
+        ),
     ],
 )
 def test_every_optimizer_scales_its_update_by_the_schedule(make, options):

@@ -13,14 +13,6 @@ from tests.traces import cases, load
 
 CLASSES = list(cases.CASES)
 every_class = pytest.mark.parametrize("class_name", CLASSES)
-every_case = pytest.mark.parametrize(
-    ("class_name", "kwargs", "expected"),
-    [
-        pytest.param(class_name, kwargs, lr, id=f"{class_name}: {name}")
-        for class_name in CLASSES
-        for name, kwargs, lr in load(class_name)
-    ],
-)
 WITH_MOMENTUM = ["CyclicLR", "OneCycleLR"]
 
 
@@ -41,11 +33,11 @@ def largest(values):
     return values[np.isfinite(values)].max(initial=0)
 
 
-def assert_double(got, expected, class_name, wide=1):
+def assert_double(got, expected, class_name, wide=1, name=""):
     """Torch's own recursion drifts by a few 1e-15 of the largest value."""
     rtol = {"StepLR": 1e-13, "MultiStepLR": 1e-13, "PolynomialLR": 1e-11}.get(class_name, 1e-12)
     atol = 0 if rtol == 1e-13 else 1e-15 * largest(expected)
-    np.testing.assert_allclose(got, expected, rtol=rtol * wide, atol=atol)
+    np.testing.assert_allclose(got, expected, rtol=rtol * wide, atol=atol, err_msg=name)
 
 
 def assert_float32(got, expected, class_name):
@@ -64,11 +56,12 @@ def assert_float32(got, expected, class_name):
     np.testing.assert_array_max_ulp(got[wrong], expected[wrong], maxulp=1)
 
 
-@every_case
-def test_on_the_host_it_is_torch_in_double(class_name, kwargs, expected):
-    schedule = build(class_name, kwargs)
-    assert_double([schedule(c) for c in range(len(expected))], expected, class_name)
-    assert_double(schedule(np.arange(len(expected))), expected, class_name)
+@every_class
+def test_on_the_host_it_is_torch_in_double(class_name):
+    for name, kwargs, expected in load(class_name):
+        schedule = build(class_name, kwargs)
+        for got in ([*map(schedule, range(len(expected)))], schedule(np.arange(len(expected)))):
+            assert_double(got, expected, class_name, name=name)
 
 
 @pytest.mark.parametrize("class_name", WITH_MOMENTUM)
@@ -115,11 +108,11 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     ("class_name", "way"),
     [
-        # The heart by default, the others in the slow run: 29 schedules are compared with the
-        # host, on the device, in test_schedule.
-        pytest.param(c, way, marks=marks if "Step" in c else slow)
+        # The heart by default, the others in the slow run: a schedule of each class is compared
+        # with the host, on the device, in test_schedule.
+        pytest.param(c, way, marks=() if "Step" in c and way is jitted else slow)
         for c in CLASSES
-        for way, marks in {jitted: (), scanned: (), eager: slow, vmapped: slow}.items()
+        for way in (jitted, scanned, eager, vmapped)
     ],
 )
 def test_on_the_device_it_is_torch_to_the_last_bit_of_float32(class_name, way):
@@ -127,9 +120,8 @@ def test_on_the_device_it_is_torch_to_the_last_bit_of_float32(class_name, way):
     assert_float32(way(schedules, [*map(len, traces)]), traces, class_name)
 
 
-@pytest.mark.parametrize(
-    "class_name", [pytest.param(c, marks=[] if "Step" in c else pytest.mark.slow) for c in CLASSES]
-)
+@slow
+@every_class
 def test_on_the_device_under_x64_it_is_torch_in_double(class_name):
     schedules, traces = zip(*schedules_and_traces(class_name), strict=True)
     with jax.enable_x64(True):

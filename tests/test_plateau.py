@@ -39,7 +39,7 @@ def scanned(plateau, metrics):
     return jnp.concatenate([plateau(state)[None], lrs])
 
 
-@every_case(3)
+@every_case(11)
 def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(name):
     kwargs, metrics, lrs = CASES[name]
     got = scanned(js.ReduceLROnPlateau(**kwargs), metrics)
@@ -47,7 +47,7 @@ def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(name):
     np.testing.assert_array_equal(got, lrs.astype(np.float32))
 
 
-@pytest.mark.parametrize("name", [*CASES][::13])
+@pytest.mark.parametrize("name", [*CASES][::60])
 @pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
     kwargs, metrics, lrs = CASES[name]
@@ -61,7 +61,7 @@ def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
     np.testing.assert_array_equal(got, lrs.astype(np.float32)[:201])
 
 
-@every_case(13)
+@every_case(29)
 def test_under_x64_it_is_torchs_double(name):
     kwargs, metrics, lrs = CASES[name]
     with jax.enable_x64(True):
@@ -180,13 +180,12 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(n, v) for n, values in WRONG.items() for v in values], ids=repr
-)
-def test_what_cannot_be_meant_is_refused(name, value):
-    with pytest.raises((TypeError, ValueError), match=f"^`{name}` must be .*, got ") as error:
-        js.ReduceLROnPlateau(**{"base_lr": 0.1, name: value})
-    assert repr(value) in str(error.value) or repr(float(value)) in str(error.value)
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_meant_is_refused(name):
+    for value in WRONG[name]:
+        with pytest.raises((TypeError, ValueError), match=f"^`{name}` must be .*, got ") as error:
+            js.ReduceLROnPlateau(**{"base_lr": 0.1, name: value})
+        assert repr(value) in str(error.value) or repr(float(value)) in str(error.value)
 
 
 def test_a_traced_argument_is_refused():

@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 
 import jaxsched as js
@@ -99,8 +100,16 @@ def bounds(schedule):
     return low, high
 
 
-@given(schedules(), counts)
-def test_never_nan_in_range_and_host_equals_device(schedule, count):
+# Each example is a program to compile: few by default, and all in the slow run.
+few_and_all = pytest.mark.parametrize("number", [20, pytest.param(150, marks=pytest.mark.slow)])
+
+
+@few_and_all
+def test_never_nan_in_range_and_host_equals_device(number):
+    hypothesis.settings(max_examples=number)(given(schedules(), counts)(is_the_same_everywhere))()
+
+
+def is_the_same_everywhere(schedule, count):
     value = schedule(count)
     assert type(value) is float
     low, high = bounds(schedule)
@@ -130,8 +139,12 @@ def test_epochs_of_unequal_length_are_counted_as_by_hand(lengths, count):
     assert counted(count) == counted(np.array([count]))[0] == epoch
 
 
-@given(atoms(), counts)
-def test_traced_numbers_give_what_python_numbers_give(schedule, count):
+@few_and_all
+def test_traced_numbers_give_what_python_numbers_give(number):
+    hypothesis.settings(max_examples=number)(given(atoms(), counts)(is_the_same_where_traced))()
+
+
+def is_the_same_where_traced(schedule, count):
     if isinstance(schedule, js.RecordedLR):
         return
     arrays = jax.tree.map(

@@ -298,3 +298,9 @@ def test_no_event_file_does_anything_else(tmp_path, change, length):
         read_log(path)
     except (ValueError, TypeError) as error:
         assert str(error)
+
+
+def test_lightnings_own_step_is_the_count():
+    counts, schedule = [0, 50, 100, 150], js.StepLR(0.1, 100)
+    lrs = [schedule(count) for count in counts]
+    assert js.compare(schedule, {"trainer/global_step": counts, "lr": lrs})

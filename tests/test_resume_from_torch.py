@@ -285,6 +285,16 @@ def test_a_factor_is_cut_by_the_ratio_to_the_base_learning_rate():
         js.resume_from_torch(factor.init(), as_torch(factor.init(), 0.5))
 
 
+def test_a_factor_is_cut_by_the_ratio_of_each_param_group():
+    factor = js.ReduceLROnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
+    torchs = groups(0.3 * 0.125, 0.6 * 0.125, base=0.3)
+    torchs.optimizer.param_groups[1]["initial_lr"] = 0.6
+    assert js.resume_from_torch(factor.init(), torchs).cuts == 3
+    torchs.optimizer.param_groups[1]["lr"] = 0.6 * 0.25
+    with pytest.raises(ValueError, match="a known number of cuts"):
+        js.resume_from_torch(factor.init(), torchs)
+
+
 def test_each_param_group_has_had_the_same_cuts():
     plateaus = {g: js.ReduceLROnPlateau(lr, factor=0.5, patience=1, cooldown=1) for g, lr in
                 {"head": 0.5, "body": 0.125}.items()}  # fmt: skip

@@ -40,8 +40,11 @@ def first_lr(tx, state):
     return -float(updates["a"][0])
 
 
-@pytest.mark.parametrize("make", WRAPPERS.values(), ids=WRAPPERS)
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    ("make", "jit"),
+    [*((make, False) for make in WRAPPERS.values()), (WRAPPERS["chain"], True)],
+    ids=[*WRAPPERS, "chain under jit"],
+)
 def test_the_next_update_uses_the_lr_of_the_count(make, jit):
     tx = make()
     state = tx.init(PARAMS)

@@ -14,9 +14,14 @@ from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, injected, traced
 
 COUNTS = np.arange(16, dtype=np.int32).reshape(8, 2)
 slow = pytest.mark.slow
+# Tables, of one step and irregular, and formulas: what sharding sees. The rest is slow.
+SEEN = {js.StepLR: SHORT + LONG, js.MultiStepLR: SHORT, js.LambdaLR: SHORT, js.SequentialLR: LONG}
 every_schedule = pytest.mark.parametrize(
     "schedule",
-    [*SHORT, *LONG, *(pytest.param(s, marks=slow) for s in MORE + OF_FUNCTIONS)],
+    [
+        pytest.param(s, marks=() if any(s is x for x in SEEN.get(type(s), ())) else slow)
+        for s in SHORT + LONG + MORE + OF_FUNCTIONS
+    ],
     ids=lambda s: type(s).__name__,
 )
 every_kind = pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
@@ -108,7 +113,7 @@ def test_under_x64_too(kind, x64):
     "schedule",
     [
         js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), [2, 1]),
-        js.CosineAnnealingWarmRestarts(0.5, 3, 2),
+        pytest.param(js.CosineAnnealingWarmRestarts(0.5, 3, 2), marks=slow),
         js.ReduceLROnPlateau(0.5, factor=0.5, patience=0),
     ],
     ids=lambda s: type(s).__name__,

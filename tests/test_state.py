@@ -121,3 +121,12 @@ def test_after_the_override_that_optax_documents(number):
     updates, state = jax.jit(tx.update)(GRADS, state, PARAMS)
     assert js.get_last_lr(state) == [np.float32(number)]
     assert updates["a"][0] == -np.float32(number)
+
+
+def test_outer_learning_rates_come_before_inner_ones():
+    def outer(learning_rate):
+        return optax.chain(optax.scale(learning_rate), injected(js.ConstantLR(0.25, 1.0)))
+
+    tx = optax.inject_hyperparams(outer)(learning_rate=js.ConstantLR(0.5, 1.0))
+    both = optax.chain(tx, injected(js.ConstantLR(0.125, 1.0)))
+    assert js.get_last_lr(both.init(PARAMS)) == [0.5, 0.25, 0.125]

@@ -98,3 +98,9 @@ def test_no_text_does_anything_else(text):
         except ValueError as error:
             assert str(error).startswith("column ") and "\n" not in str(error)
     assert not caught
+
+
+@pytest.mark.parametrize("text", ['StepLR("é", x)', "StepLR('\N{GRINNING FACE}ü', x)"])
+def test_a_column_is_one_of_characters_and_not_of_bytes(text):
+    with pytest.raises(ValueError, match=f"^column {text.index('x)') + 1}: "):
+        js.parse(text)

@@ -133,7 +133,12 @@ every_one = pytest.mark.parametrize(
 )
 every_type = pytest.mark.parametrize(
     ("x64", "dtype"),
-    [(x64, t) for x64 in (False, True) for t in ("bfloat16", "float32", "float64")[: 2 + x64]],
+    [
+        # By default where types meet: the schedule's float64 has to be weak.
+        pytest.param(x64, t, marks=() if x64 and t == "float32" else pytest.mark.slow)
+        for x64 in (False, True)
+        for t in ("bfloat16", "float32", "float64")[: 2 + x64]
+    ],
 )
 
 
@@ -192,6 +197,7 @@ def test_what_takes_an_optax_schedule_takes_a_plateau(x64, dtype):
             assert types(run) == expected, name
 
 
+@pytest.mark.slow
 def test_only_these_refuse_float32_updates_of_bfloat16_parameters():
     """README says what to do there. (optax 0.2.6 rounds the learning rate to bfloat16 itself.)"""
     refuse = {

@@ -92,6 +92,10 @@ class Comparison:
         return "\n".join(lines)
 
 
+# `typing.get_type_hints` looks in `jaxsched`, which has this name only from its first use on.
+Comparison.__annotations__["diagnoses"] = tuple[Finding, ...]
+
+
 def compare(
     schedule: AnySchedule, recorded: Recorded, *, steps_per_epoch: EpochLengths | None = None
 ) -> Comparison:

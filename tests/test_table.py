@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import jaxsched as js
+from jaxsched._base.ops import NUMPY
+from jaxsched._base.table import Course, tabulate
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs, inverse, traced
 
 PLACES = 4096
@@ -39,20 +41,21 @@ TABLES += [
     js.clamp(js.CosineAnnealingWarmRestarts(0.1, 10, 2), 310),
     js.clamp(js.StepLR(0.1, 30_000), 90_000),
 ]
-TABLES += [js.per_epoch(s, 391) for s in TABLES if in_epochs(s)]
+TABLES += [js.per_epoch(s, 391) for s in TABLES[len(SHORT) :: 2] if in_epochs(s)]
 TABLES += [js.per_epoch(js.CosineAnnealingLR(0.1, 90), [391, 390, 389])]
 
 
 @pytest.mark.parametrize("schedule", TABLES, ids=by_class)
 def test_a_short_schedule_is_a_table_and_to_the_last_bit_the_hosts(schedule):
-    assert is_table(schedule)
     rows = np.concatenate([np.arange(9000), 391 * np.arange(9000)[:, None].repeat(3, 1).ravel()])
     counts = np.unique(np.concatenate([rows, rows - 1, 2**30 + rows, [2**31 - 1]]))
     counts = counts[(counts >= 0) & (counts < 2**31)]
     with np.errstate(over="ignore"):
         expected = schedule(counts).astype(np.float32)
-    for dtype in ("int32", "uint32"):
-        got = jax.jit(schedule)(jnp.asarray(counts, dtype))
+    both = jnp.asarray(counts, jnp.int32), jnp.asarray(counts, jnp.uint32)
+    program = jax.jit(lambda both: [*map(schedule, both)]).lower(both)
+    assert "f64" not in program.as_text()
+    for got in program.compile()(both):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -130,9 +133,15 @@ ALL = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=by_class)
-@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32"])
-def test_integers_have_32_bits(schedule, dtype):
-    assert "i64>" not in program(schedule, dtype)  # nor "ui64>"
+def test_integers_have_32_bits(schedule):
+    for dtype in ("int8", "uint32"):
+        assert "i64>" not in program(schedule, dtype)  # nor "ui64>"
+
+
+def test_integers_of_other_dtypes_have_32_bits_too():
+    for dtype in ("uint8", "int16", "uint16", "int32"):
+        assert "i64>" not in program(js.MultiStepLR(0.1, [2, 5000]), dtype)
+        assert "i64>" not in program(js.StepLR(0.1, 3, gamma=1 - 1e-7), dtype)
 
 
 @pytest.mark.parametrize("schedule", [s for s in ALL if jax.tree.leaves(s)], ids=by_class)
@@ -171,7 +180,7 @@ def test_traced_sizes_up_to_the_largest_int32():
         lambda n: js.SWALR(1.0, 0.5, n),
     ):
         counts = np.array([0, 1, 2**30, 2**31 - 2, 2**31 - 1, 2**32 - 1], np.uint32)
-        got = build(largest)(jnp.asarray(counts))
+        got = jax.jit(lambda n, c, build=build: build(n)(c))(largest, counts)
         np.testing.assert_array_max_ulp(np.asarray(got), build(2**31 - 1)(counts).astype("f"))
 
 
@@ -191,3 +200,65 @@ def test_an_optax_schedule_is_adapted_under_strict_promotion():
 )
 def test_a_users_function_has_64_bits(schedule):
     assert "i64>" in program(schedule) or isinstance(schedule, js.smooth_epochs)  # is given floats
+
+
+# -- tabulate --------------------------------------------------------------------------------------
+
+
+def table_of(starts, period=0, most=PLACES):
+    """The table of what has at each count the number of its place in the course."""
+
+    def values_at(counts):
+        counts = counts % period if period else counts
+        return np.searchsorted(np.array(starts), counts, side="right") - 1.0
+
+    return tabulate(Course(starts, period), values_at, most), values_at
+
+
+REGULAR = {  # a course, and the step and the number of its places
+    "one place": ([0], 0, 1, 1),
+    "each count": (range(5), 0, 1, 5),
+    "each third": (range(0, 15, 3), 0, 3, 5),
+    "a common divisor": ([0, 400, 600], 0, 200, 4),
+    "twice at one count": ([0, 4, 4, 6], 0, 2, 4),
+    "at once": ([0, 0, 104_729], 0, 104_729, 2),
+    "a period": (range(4), 4, 1, 4),
+    "a longer period": (range(0, 6, 3), 6, 3, 2),
+    "a period and another divisor": ([0, 4], 6, 2, 3),
+}
+IRREGULAR = {  # a course, and the number of its places
+    "no common divisor": ([0, 7919, 104_729], 0, 3),
+    "twice at one count": ([0, 7919, 7919, 104_729], 0, 4),
+    "a period": ([0, 7919], 104_729, 2),
+}
+
+
+@pytest.mark.parametrize("name", REGULAR)
+def test_regular_changes_are_looked_up_by_a_quotient(name):
+    starts, period, step, places = REGULAR[name]
+    table, values_at = table_of(starts, period)
+    assert (table.step, table.starts, table.period) == (step, (), period)
+    assert len(table.values) == places
+    counts = np.arange(50 + 3 * step * places)
+    np.testing.assert_array_equal(table.look_up(counts, NUMPY), values_at(counts))
+
+
+@pytest.mark.parametrize("name", IRREGULAR)
+def test_irregular_changes_are_looked_up_by_a_search(name):
+    starts, period, places = IRREGULAR[name]
+    table, values_at = table_of(starts, period)
+    assert (table.starts, table.period, len(table.values)) == (tuple(starts), period, places)
+    counts = np.unique([max(s + by, 0) for s in (*starts, period, 2 * period) for by in (-1, 0, 1)])
+    np.testing.assert_array_equal(table.look_up(counts, NUMPY), values_at(counts))
+
+
+def test_what_has_too_many_places_or_too_large_counts_is_no_table():
+    assert table_of(range(5), most=5)[0] is not None
+    assert table_of(range(6), most=5)[0] is None
+    assert table_of(range(6), most=np.inf)[0] is not None
+    primes = [0, 7919, 104_729, 1_299_709]
+    assert table_of(primes, most=4)[0] is not None
+    assert table_of(primes, most=3)[0] is None
+    assert table_of([0, 2**31 - 1])[0] is not None
+    assert table_of([0, 2**31])[0] is None
+    assert table_of(range(2), 2**31)[0] is None

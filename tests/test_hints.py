@@ -1,6 +1,6 @@
 """What torch's and optax's habits are answered: every message, in messages.txt, top to bottom.
 
-`python -m tests.test_habits` writes that file again.
+`python -m tests.test_hints` writes that file again.
 """
 
 from pathlib import Path
