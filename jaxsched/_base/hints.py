@@ -106,18 +106,21 @@ def hint_for_function(value: Any) -> str:
     return ""
 
 
-def hint_for_trace(origin: str, fn: Any) -> str:
+def hint_for_trace(name: str, fn: Any) -> str:
     """What to say where JAX cannot trace a user's function."""
-    tabulate = {
-        "`lr_lambda`": ". Or give `horizon`: then it is tabulated on the host",
-        "`scale_fn`": "",
-    }
-    elsewhere = ". Or tabulate it on the host: LambdaLR(1.0, function, horizon=n)"
     return (
-        f"{origin} must be a function that JAX can trace, got {describe(fn)}: for `if` use "
-        "jnp.where, for `min` and `max` jnp.minimum and jnp.maximum"
-        f"{tabulate.get(origin, elsewhere)}"
+        f"{name} must be a function that JAX can trace, got {describe(fn)}: for `if` use "
+        f"jnp.where, for `min` and `max` jnp.minimum and jnp.maximum{hint_for_horizon(name)}"
     )
+
+
+def hint_for_horizon(name: str) -> str:
+    """The way out where JAX cannot compute a function as Python does."""
+    if name == "`lr_lambda`":
+        return ". Or give `horizon`: then it is tabulated on the host"
+    if name == "`scale_fn`":
+        return ""
+    return ". Or tabulate it on the host: LambdaLR(1.0, function, horizon=n)"
 
 
 def hint_for_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsched._base import elementary
 from jaxsched._base.arguments import FLOAT64_MAX, has_arrays, is_array
+from jaxsched._base.functions import verify
 from jaxsched._base.hints import hint_for_trace
 from jaxsched._base.ops import NUMPY, Ops
 from jaxsched._base.table import MOST_PLACES, TABLE_BITS, decay_places
@@ -151,6 +152,7 @@ class JaxOps(Ops):
     def call(self, fn, count, name):
         count = count.astype(jnp.int64) if jnp.issubdtype(count.dtype, jnp.integer) else count
         try:
+            verify(name, fn, is_real=jnp.issubdtype(count.dtype, jnp.floating))
             return jnp.asarray(fn(count)).astype(jnp.float64)
         except jax.errors.JAXTypeError as error:
             raise TypeError(hint_for_trace(name, fn)) from error

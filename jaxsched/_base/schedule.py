@@ -5,10 +5,12 @@ value changes, `_course`. Everything that all classes share is here: the pytree,
 the precision, and the table in which a device looks up a short schedule.
 """
 
+import collections
 import dataclasses
 import functools
 import math
 import textwrap
+import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
@@ -30,10 +32,14 @@ from jaxsched._base.hints import NO_NUMBER, describe, hint_for_list, is_optimize
 from jaxsched._base.jax_ops import JaxOps, as_result
 from jaxsched._base.ops import NUMPY, PYTHON, Ops
 from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
-from jaxsched._base.value import Frozen, argument
+from jaxsched._base.value import Frozen, Static, argument
 
 if TYPE_CHECKING:
     from jaxsched._base.arguments import Field
+
+
+_programs: weakref.WeakValueDictionary[Static, Any] = weakref.WeakValueDictionary()
+_recent_programs: collections.deque[Any] = collections.deque(maxlen=16)  # of 1.5 MB each
 
 
 class _HoldsArray(Protocol):
@@ -94,7 +100,7 @@ class Schedule(Frozen):
         static = [f.name for f in fields if f.metadata["static"]]
 
         def flatten(self):
-            return [getattr(self, n) for n in children], tuple(getattr(self, n) for n in static)
+            return [getattr(self, n) for n in children], Static(getattr(self, n) for n in static)
 
         def flatten_with_keys(self):
             values, aux = flatten(self)
@@ -167,7 +173,7 @@ class Schedule(Frozen):
         if self._is_concrete and isinstance(count, np.ndarray):
             return self._on_host(count)
         if self._is_concrete and not isinstance(count, jax.core.Tracer):
-            return _compiled(self, count)  # where each operation is dispatched by itself
+            return self._program(count)  # where each operation is dispatched by itself
         return self._on_device(count)
 
     def __mul__(self, other: Any) -> Any:
@@ -237,6 +243,20 @@ class Schedule(Frozen):
         leaves = jax.tree.leaves(self, is_leaf=is_member)
         return all(x._is_concrete if is_member(x) else type(x) in (int, float) for x in leaves)
 
+    @functools.cached_property
+    def _program(self) -> Callable[[Any], jax.Array]:
+        """The compiled program. Equal schedules share it while one of them lives, and a while
+        longer, so that a schedule that is made in a loop is not compiled each time."""
+        key = Static((type(self), *self._values()))
+        program = _programs.get(key)
+        if program is None:
+            # Of a copy, so that the program does not keep the schedule that keeps it.
+            twin = object.__new__(type(self))
+            vars(twin).update(vars(self))
+            program = _programs[key] = jax.jit(twin._on_device)
+            _recent_programs.append(program)
+        return program
+
     def _kind(self, count: np.dtype, dtype: np.dtype) -> type[np.integer]:
         """The narrowest integer type that holds the counts and the sum of any two arguments."""
         largest = np.iinfo(count).max
@@ -254,11 +274,6 @@ class Schedule(Frozen):
             for x in value if isinstance(value, tuple) else (value,):
                 if isinstance(x, int) or (is_array(x) and x.dtype.kind in "iu"):
                     yield x
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _compiled(schedule: Schedule, count: Any) -> jax.Array:
-    return schedule._on_device(count)
 
 
 class _Function(Schedule):

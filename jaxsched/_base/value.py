@@ -124,14 +124,30 @@ def _explained(init: Callable[..., None]) -> Callable[..., None]:
     return __init__
 
 
+class Static(tuple):
+    """Values that compare and hash as those of a Frozen do, for keys and for pytrees."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and _is_same((*self,), (*other,))
+
+    def __hash__(self) -> int:
+        return hash(_hashable((*self,)))
+
+
 def _is_same(a: Any, b: Any) -> bool:
     """Equality. For arrays it is identity, because the values in a tracer are not known."""
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_is_same, a, b))
-    return a is b if is_array(a) or is_array(b) else a == b
+    return a is b or (not is_array(a) and not is_array(b) and bool(a == b))
 
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_hashable, value))
-    return (value.shape, value.dtype) if is_array(value) else value
+    if is_array(value):
+        return value.shape, value.dtype
+    try:
+        hash(value)
+    except TypeError:  # a function that is an object without a hash, as most dataclasses are
+        return type(value)
+    return value

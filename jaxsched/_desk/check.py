@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import (
+    MOST_TABULATED,
     AnySchedule,
     Finding,
     Placed,
@@ -72,8 +74,10 @@ def check(
     if isinstance(schedule, ReduceLROnPlateau):
         return [*_plateau(schedule, num_counts, epoch_length(schedule, steps_per_epoch) or 1)]
     lrs = curve(schedule, num_counts)
-    schedule = as_schedule("schedule", concrete(schedule))
-    run = _Run(schedule, num_counts, epoch_length(schedule, steps_per_epoch), lrs)
+    is_schedule, schedule = isinstance(schedule, Schedule), concrete(schedule)
+    schedule = as_schedule("schedule", schedule)
+    steps = epoch_length(schedule, steps_per_epoch)
+    run = _Run(schedule, num_counts, steps, lrs, is_schedule)
     found = [finding for rule in _RULES for finding in rule(run)]
     # From that one all others would follow.
     return [f for f in found if f.code == "run-shorter-than-an-epoch"] or found
@@ -85,6 +89,8 @@ class _Run:
     num_counts: int
     steps: int | None
     lrs: np.ndarray
+    is_schedule: bool
+    """Whether it was one, and no function."""
 
     def of(self, *classes: type) -> Iterator[tuple[Placed, Any]]:
         """The parts of these classes that have an effect, and their schedules."""
@@ -255,21 +261,35 @@ def _functions(run: _Run) -> Iterator[Finding]:
         table = f"`LambdaLR(1.0, schedule, horizon={horizon})`, a table made on the host"
         if isinstance(schedule, LambdaLR):
             table = f"`horizon={horizon}`, for a table made on the host"
-        counts = np.unique(np.linspace(0, horizon - 1, 64).astype(np.int32))
-        on_host = schedule(counts)
+        few = np.unique(np.linspace(0, horizon - 1, 64).astype(np.int32))
+        counts = np.arange(horizon, dtype=np.int32) if horizon <= MOST_TABULATED else few
+        # An optimizer calls a function that is no member itself, in float32.
+        is_bare = schedule is run.schedule and not run.is_schedule
+        fn: Any = schedule._values()[0] if is_bare else schedule
         try:
-            in_jit = np.asarray(jax.jit(jax.vmap(schedule))(jnp.asarray(counts)), np.float64)
+            with jax.numpy_dtype_promotion("standard"), np.errstate(all="ignore"):
+                in_jit = np.asarray(jax.jit(jax.vmap(fn))(jnp.asarray(counts)), np.float64)
+        except FunctionDiffers as error:
+            message = f"{_name(member)}: {error}."
+            yield Finding("function-differs-under-jit", message, f"Or write {table}.")
+            continue
         except Exception as error:  # of the user's function
             message = f"JAX cannot trace {_name(member)}: {type(error).__name__}."
             yield Finding("function-not-traceable", message, f"Use jnp in it, or write {table}.")
             continue
-        peak = np.abs(on_host).max()
-        same = np.isclose(in_jit, on_host, rtol=1e-5, atol=1e-7 * peak, equal_nan=True)
+        # Where it changes, a boundary may be late.
+        changes = np.flatnonzero(np.diff(in_jit, prepend=in_jit[:1]))
+        places = np.concatenate([changes[:16], changes[-16:], np.searchsorted(counts, few)])
+        places = np.unique(np.clip(places[:, None] + [-1, 0, 1], 0, len(counts) - 1))
+        with np.errstate(all="ignore"):
+            on_host, in_jit = schedule(counts[places]), in_jit[places]
+            peak = np.max(np.abs(on_host[np.isfinite(on_host)]), initial=0)
+            same = np.isclose(in_jit, on_host, rtol=1e-5, atol=1e-7 * peak, equal_nan=True)
         if not same.all():
             i = int(np.argmin(same))
             message = (
                 f"{_name(member)} is {on_host[i]:g} in Python and {in_jit[i]:g} under `jit`, at "
-                f"{run.place(member.at(int(counts[i])))}."
+                f"{run.place(member.at(int(counts[places[i]])))}."
             )
             advice = f"Make its function depend on the count alone, or write {table}."
             yield Finding("function-differs-under-jit", message, advice)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
+from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.ops import NUMPY, PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import (
@@ -29,8 +30,6 @@ from jaxsched._desk.record import Record, Recorded, read_log
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
-
-_FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,13 +323,12 @@ def _tabulated(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
     def in_table(member: Any) -> Any:
         if not member._is_traced:
             return member
-        if num_counts > _FEW_COUNTS:
-            try:
-                with jax.enable_x64(True):
-                    return RecordedLR(np.asarray(jax.jit(member)(jnp.arange(num_counts))))
-            except (TypeError, jax.errors.JAXTypeError):  # JAX cannot trace it
-                pass
-        return RecordedLR(member(np.arange(num_counts)))
+        counts = np.arange(num_counts)
+        try:  # as the optimizer calls it
+            with jax.enable_x64(True):
+                return RecordedLR(np.asarray(jax.jit(member)(jnp.asarray(counts))))
+        except (TypeError, FunctionDiffers):  # JAX does not trace it, and Python's numbers count
+            return RecordedLR(member(counts))
 
     schedule = concrete(schedule)
     if num_counts <= MOST_TABULATED and any(member._is_traced for member in schedule._walk()):
