@@ -77,7 +77,9 @@ def test_a_jax_array_gives_strong_float32(schedule):
     np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
 
 
-@every_schedule
+@pytest.mark.parametrize(  # the others are tables that the host made
+    "schedule", LONG + MORE + OF_FUNCTIONS, ids=lambda s: type(s).__name__
+)
 def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count(schedule):
     counts = np.array([*range(12), 2**63 - 1])
     with jax.enable_x64(True):
