@@ -100,7 +100,9 @@ def test_a_count_below_zero_counts_as_zero(schedule):
         np.testing.assert_array_max_ulp(np.asarray(value), np.float32(first))
 
 
-@in_the_base
+@pytest.mark.parametrize(  # in a cycle 2**64 - 1 is another place
+    "schedule", [*OF_THE_BASE, js.CyclicLR(0.1, 0.3, 2, 3)], ids=lambda s: type(s).__name__
+)
 def test_counts_beyond_64_bits_are_the_end_of_the_curve(schedule):
     end = schedule(2**63 - 1)
     assert schedule(10**400) == end
