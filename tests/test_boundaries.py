@@ -10,7 +10,7 @@ import jaxsched as js
 
 LARGEST = {"int32": 2**31 - 1, "uint32": 2**32 - 1}
 # ImageNet at batch 1024 and 512, and others; 2503 and 1171 are late in optax under jit.
-EPOCH_LENGTHS = [1, 2, 7, 391, 1171, 2503, 10_009, 1_281_167]
+EPOCH_LENGTHS = [1, 7, 391, 1171, 2503, 1_281_167]
 
 
 def around(boundaries, dtype):
@@ -53,7 +53,7 @@ def test_scalar_jit_changes_at_the_boundary_where_optax_is_late(length):
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
-@pytest.mark.parametrize("number", [1, 2, 8, 9, 512])
+@pytest.mark.parametrize("number", [1, 8, 9, 512])
 def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
     largest = LARGEST[dtype]
     spread = [largest * (i + 1) // number for i in range(number)]  # the last one is the largest

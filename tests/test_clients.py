@@ -116,6 +116,7 @@ def test_contrib_optimizers_scale_their_updates_by_the_schedule(make):
     np.testing.assert_allclose(ratios.T, np.broadcast_to(LRS, ratios.T.shape), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_numpyro_svi():
     def model():  # its loss is x, the gradient 1
         numpyro.factor("loss", -numpyro.param("x", 0.0))

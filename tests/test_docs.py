@@ -291,7 +291,7 @@ def learning_rates(tx):
 PLATEAU = "Warmup, then plateau"
 
 
-@pytest.mark.parametrize("eps", [False, True])
+@pytest.mark.parametrize("eps", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_warmup_then_plateau_gives_torchs(eps):
     code = [b.code for b in cookbook.blocks(cookbook.PAGE.read_text()) if b.heading == PLATEAU]
     code = "".join(code[1:]).replace("momentum=0.9", "momentum=None")

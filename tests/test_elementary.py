@@ -157,6 +157,7 @@ def test_a_schedules_gradient_is_the_difference_quotient(build, x, counts, x64):
             np.testing.assert_allclose(got, expected, rtol=3e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_gradient_needs_no_jit():
     """Of exp2 the derivative is written by hand."""
     got = jax.grad(lambda x: js.ExponentialLR(0.1, x)(jnp.int32(20)))(jnp.float32(0.75))

@@ -11,7 +11,7 @@ import pytest
 import jaxsched as js
 from jaxsched._base.ops import NUMPY, PYTHON
 from jaxsched._schedules.epochs import Clock
-from tests.schedules import LONG, MORE, SHORT, assert_same
+from tests.schedules import MORE, SHORT, assert_same
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 391])
@@ -176,7 +176,7 @@ def test_a_clock_keeps_one_number_or_a_tuple():
 COUNTS = np.arange(40)
 SMOOTH = [
     s
-    for s in [*SHORT, *LONG, *MORE]
+    for s in [*SHORT, *MORE]
     if all(part._is_smooth for part in s._walk()) and not isinstance(s, js.smooth_epochs)
 ]
 smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__name__)

@@ -77,7 +77,9 @@ def test_a_jax_array_gives_strong_float32(schedule):
     np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
 
 
-@every_schedule
+@pytest.mark.parametrize(  # the others are tables that the host made
+    "schedule", LONG + MORE + OF_FUNCTIONS, ids=lambda s: type(s).__name__
+)
 def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count(schedule):
     counts = np.array([*range(12), 2**63 - 1])
     with jax.enable_x64(True):
@@ -98,7 +100,9 @@ def test_a_count_below_zero_counts_as_zero(schedule):
         np.testing.assert_array_max_ulp(np.asarray(value), np.float32(first))
 
 
-@in_the_base
+@pytest.mark.parametrize(  # in a cycle 2**64 - 1 is another place
+    "schedule", [*OF_THE_BASE, js.CyclicLR(0.1, 0.3, 2, 3)], ids=lambda s: type(s).__name__
+)
 def test_counts_beyond_64_bits_are_the_end_of_the_curve(schedule):
     end = schedule(2**63 - 1)
     assert schedule(10**400) == end

@@ -106,8 +106,7 @@ def test_a_train_state_comes_back_as_one():
     assert -there.apply_gradients(grads=GRADS).params["a"][0] == SCHEDULE(6)
 
 
-@pytest.mark.parametrize("make", [sgd, lambda: optax.adam(SCHEDULE)])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(("make", "jit"), [(sgd, True), (lambda: optax.adam(SCHEDULE), False)])
 def test_an_nnx_optimizer_is_set_in_place(make, jit):
     model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, make(), wrt=nnx.Param)
