@@ -57,11 +57,13 @@ def from_torch(
         TypeError: `scheduler` is no such scheduler.
         ValueError: `group` is needed, and the message lists the schedules; `counts` is needed, and
             the message says why; or the scheduler's learning rate is not that of its arguments,
-            because somebody else changed it.
+            because somebody else changed it; or what it was at count 0 is not certain.
 
     What torch runs differently from jaxsched is recorded: a MultiplicativeLR or SWALR that is not
     the first member of SequentialLR, a composition inside SequentialLR, a ChainedScheduler whose
-    members' order matters, one with a cosine for more than `T_max` + 1 counts.
+    members' order matters, one with a cosine for more than `T_max` + 1 counts. A class that is not
+    torch's own is recorded fresh; or stepped, if its code proves that it keeps nothing but its
+    count, and a copy from count 0 on comes to its whole state.
 
     torch has no such function.
 

@@ -49,7 +49,8 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLe
         opt_state: an optax optimizer state, new or not, whose schedule is the scheduler's, as
             `from_torch` makes it. Or what holds one: a `TrainState`, an `nnx.Optimizer`, any
             pytree. See `set_count`.
-        scheduler: a scheduler of torch, or its `state_dict()`.
+        scheduler: a scheduler of torch, or its `state_dict()`. Of a class that is not torch's own
+            only one whose `last_epoch` provably counts its steps.
         steps_per_epoch: optimizer updates between two `scheduler.step()`, as `per_epoch` takes
             them: an integer >= 1, or a sequence with the length of each epoch.
 
@@ -58,10 +59,13 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLe
         returned.
 
     Raises:
-        TypeError: `scheduler` is no scheduler that counts. timm's do not: use `set_count`.
+        TypeError, ValueError: `scheduler` is no scheduler that counts, or no state of one: a whole
+            checkpoint, an optimizer's, one with a key missing. timm's do not count: use
+            `set_count`.
         ValueError: torch stands between two updates, as after `scheduler.step(1.3)` with 4 updates
             in an epoch; or the state and the plateau do not fit: there is no plateau in it, it has
-            other arguments, or torch's learning rate is none that its cuts give.
+            other arguments, or torch's learning rate is none that its cuts give; or optax's int32
+            cannot hold the updates.
 
     torch does not count cuts. They are found from the learning rate. A plateau with a base_lr of 1
     multiplies another schedule. There the learning rate is taken over the scheduler's base learning

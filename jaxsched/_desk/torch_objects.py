@@ -103,7 +103,7 @@ def aside() -> Iterator[None]:
             torch.set_rng_state(states[2])
 
 
-def record(scheduler: Any, groups: list[int], counts: int) -> np.ndarray:
+def record(scheduler: Any, groups: list[int], counts: int, again: bool = True) -> np.ndarray:
     """The learning rates at the counts 0 to counts - 1, one column for each of the groups."""
     name, run = type(scheduler).__name__, _copy(scheduler)
     at, step = 0, lambda count: run.step()
@@ -138,12 +138,18 @@ def record(scheduler: Any, groups: list[int], counts: int) -> np.ndarray:
                 f"{count}: record its learning rates in torch, and replay them with RecordedLR"
             )
     values = np.array(rows, np.float64)
+    if is_own and again and not np.array_equal(values, record(scheduler, groups, counts, False)):
+        raise ValueError(
+            f"`scheduler` must run alike each time, and {name} does not: it draws random numbers, "
+            "or keeps something outside of itself, which has changed. Record its learning rates in "
+            "torch, and replay them with RecordedLR"
+        )
     for group, column in zip(groups, values.T, strict=True):
         there = column if is_timm(run) else column[at]
         found = lr_of(scheduler, group)
         if not np.any(is_close(found, there, scheduler, group)):
             raise _differs(scheduler, f"{found!r} in param group {group}")
-    return values[:counts]
+    return values[:counts] if again else values
 
 
 def _compare_state(run: Any, scheduler: Any, groups: list[int]) -> None:

@@ -62,9 +62,15 @@ def check_state(state: Mapping[Any, Any]) -> None:
         raise ValueError(f"`scheduler` must be {_not_torchs(foreign or keys - OF_BASE)}")
     if "base_lrs" in keys and not any(ATTRIBUTES[name] <= keys for name in possible):
         raise ValueError(f"`scheduler` must be {_not_torchs(set())}")
-    for member in state.get("_schedulers", ()) if "_schedulers" in keys else ():
-        if isinstance(member, Mapping):
-            check_state(member)
+    members = state.get("_schedulers", [{"last_epoch": 0}])
+    is_list = isinstance(members, (list, tuple))
+    if not is_list or not members or not all(isinstance(m, Mapping) for m in members):
+        raise TypeError(
+            f"`scheduler` must have the states of its members in `_schedulers`, got "
+            f"{describe(members)}"
+        )
+    for member in members if "_schedulers" in keys else ():
+        check_state(member)
 
 
 def _not_torchs(foreign: set[Any]) -> str:
@@ -128,10 +134,6 @@ def position(state: Mapping[str, Any]) -> tuple[int, float]:
     """
     if "last_epoch" not in state and "_schedulers" in state:  # of a ChainedScheduler
         members = state["_schedulers"]
-        if not isinstance(members, (list, tuple)) or not members:
-            raise TypeError(
-                f"`scheduler` must have members in `_schedulers`, got {describe(members)}"
-            )
         found = {position(m if isinstance(m, Mapping) else vars(m)) for m in members}
         if len(found) > 1:
             at = ", ".join(f"{count + fraction:g}" for count, fraction in sorted(found))
