@@ -112,8 +112,9 @@ def set_count(opt_state: _T, count: Any) -> _T:
         opt_state: an optax optimizer state with a schedule in it, anywhere inside `chain`,
             `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the like, or what holds one:
             a `TrainState`, an `nnx.Optimizer`, any pytree.
-        count: optimizer updates done so far, an integer >= 0; an array or tracer passes unchecked.
-            From torch: `scheduler.last_epoch`, times the updates of an epoch if it counts epochs.
+        count: optimizer updates done so far, an integer >= 0 or an array of them. The state's int32
+            has to hold it. A tracer passes unchecked. From torch: `scheduler.last_epoch`, times the
+            updates of an epoch if it counts epochs.
 
     Returns:
         The same with each count that drives a schedule set: that of `optax.scale_by_schedule`,
@@ -121,12 +122,14 @@ def set_count(opt_state: _T, count: Any) -> _T:
         updates that `MultiSteps` has counted. An `nnx.Optimizer` is changed in place and returned.
 
     Raises:
-        TypeError, ValueError: `count` is no integer >= 0; or nothing counts for a schedule.
+        TypeError, ValueError: `count` is no integer >= 0, or the state cannot hold it; or nothing
+            counts for a schedule; or `inject_hyperparams` of a schedule is around `MultiSteps`,
+            where one counts gradients and the other updates.
 
-    Counts that belong to moments stay: Adam's, and those of Prodigy, D-Adaptation, MoMo and
-    MADGRAD, which count once for both. There shift the schedule, by `lambda count: schedule(count +
-    1564)`. So do `TrainState.step` and `nnx.Optimizer.step`, and the learning rate that
-    `get_last_lr` gives, until the next update.
+    After n updates, set_count(opt_state, n) changes nothing. Counts that belong to moments stay:
+    Adam's, and those of Prodigy, D-Adaptation, MoMo and MADGRAD, which count once for both. There
+    shift the schedule, by `lambda count: schedule(count + 1564)`. So do `TrainState.step` and
+    `nnx.Optimizer.step`, and the learning rate that `get_last_lr` gives, until the next update.
 
     >>> import jax.numpy as jnp, optax, jaxsched as js
     >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=js.StepLR(0.5, 3, gamma=0.5))
@@ -137,34 +140,57 @@ def set_count(opt_state: _T, count: Any) -> _T:
     [0.25]
     """
     count = integer(at_least=0)("count", count)
+    if not jnp.issubdtype(getattr(count, "dtype", int), jnp.integer):
+        raise TypeError(f"`count` must be an integer >= 0, got {describe(count)}")
     counting = _counting(opt_state)
     if not counting:
         raise ValueError(
             f"`opt_state` must hold a count that drives a schedule, got {_no_state(opt_state)}"
         )
+    for node in counting:
+        if getattr(node, "hyperparams_states", ()) and _counting(node.hyperparams_states):
+            if any(type(x).__name__ == "MultiStepsState" for x in _counting(node.inner_state)):
+                raise ValueError(
+                    "`opt_state` must count updates in one way, got inject_hyperparams around "
+                    "MultiSteps, which count gradients and updates: put MultiSteps outside"
+                )
     variable = _variable()
     if _nodes(counting, variable):
-        counts = [getattr(node, _COUNTS[type(node).__name__]) for node in counting]
-        for v in _nodes(counts, variable):
-            v[...] = jnp.full_like(v[...], count)
+        for node in counting:
+            name, first = _COUNTS[type(node).__name__]
+            for v in _nodes(getattr(node, name), variable):
+                v[...] = _filled(v[...], count, first)
         return opt_state
     return _with_count(opt_state, count)
 
 
 _COUNTS = {
-    "ScaleByScheduleState": "count",
-    "InjectHyperparamsState": "count",
-    "InjectStatefulHyperparamsState": "count",
-    "WrappedScheduleState": "count",
-    "WeightDecaySchedule": "count",
-    "ScheduleFreeState": "step_count",
-    "MultiStepsState": "gradient_step",
+    "ScaleByScheduleState": ("count", 0),
+    "InjectHyperparamsState": ("count", 0),
+    "InjectStatefulHyperparamsState": ("count", 0),
+    "WrappedScheduleState": ("count", 0),
+    "WeightDecaySchedule": ("count", 0),
+    "ScheduleFreeState": ("step_count", 1),
+    "MultiStepsState": ("gradient_step", 0),
 }
-"""The states of optax whose count drives schedules only, and what it is called there."""
+"""The states of optax whose count drives schedules only: its name there, and its first value."""
+
+
+def _filled(old: Any, count: Any, first: int) -> Any:
+    """A count of the state, after `count` updates."""
+    if not isinstance(count, jax.core.Tracer):
+        low, high = np.min(count, initial=0), np.max(count, initial=0)
+        most = int(np.iinfo(old.dtype).max) - first
+        if low < 0 or high > most:
+            raise ValueError(
+                f"`count` must be an integer from 0 to {most}, because the state counts in "
+                f"{old.dtype}, got {low if low < 0 else high}"
+            )
+    return jnp.full_like(old, count) + np.asarray(first, old.dtype)
 
 
 def _is_counting(node: Any) -> bool:
-    return isinstance(node, tuple) and hasattr(node, _COUNTS.get(type(node).__name__, "_"))
+    return isinstance(node, tuple) and hasattr(node, _COUNTS.get(type(node).__name__, "_")[0])
 
 
 def _counting(tree: Any) -> list[Any]:
@@ -177,8 +203,8 @@ def _with_count(tree: Any, count: Any) -> Any:
         if not _is_counting(node):
             return node
         node = type(node)(*(_with_count(child, count) for child in node))
-        name = _COUNTS[type(node).__name__]
-        return node._replace(**{name: jnp.full_like(getattr(node, name), count)})
+        name, first = _COUNTS[type(node).__name__]
+        return node._replace(**{name: _filled(getattr(node, name), count, first)})
 
     return jax.tree.map(counted, tree, is_leaf=_is_counting)
 

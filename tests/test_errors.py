@@ -256,7 +256,7 @@ def test_what_has_no_values_between_epochs_is_not_made_smooth(schedule):
 
 @pytest.mark.parametrize(
     "values",
-    [[], [[0.1]], ["0.1"], [0.1, None], 0.1, "0.1", None, [True], [-0.1], [np.nan]],
+    [[], [[0.1]], ["0.1"], [0.1, None], 0.1, "0.1", None, [True], [np.inf], [np.nan]],
     ids=repr,
 )
 def test_a_recording_is_a_sequence_of_rates(values):

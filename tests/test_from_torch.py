@@ -157,7 +157,9 @@ def test_what_it_keeps_beside_its_count_is_noticed(torchs):
     scheduler = Keeps(torchs.optimizer(0.5))
     assert js.from_torch(scheduler, counts=3) == js.RecordedLR([0.25, 0.125, 0.0625])
     scheduler.step()
-    with pytest.raises(ValueError, match=r"got 0.125 in param group 0.* Keeps keeps more than its"):
+    with pytest.raises(
+        ValueError, match="at count 1: Keeps keeps more than its count, or may: `factor`"
+    ):
         js.from_torch(scheduler, counts=3)
 
 
@@ -687,7 +689,7 @@ def test_the_first_learning_rate_of_a_plateau_where_it_is_known():
 def test_the_page_runs_with_torch_as_it_is_printed():
     names, runner = {}, doctest.DebugRunner(verbose=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     for block in cookbook.blocks((cookbook.PAGE.parent / "from-torch.md").read_text()):
-        if block.title == "torch" and block.heading != "A plateau goes on":
+        if block.title == "torch" and block.heading not in ("A plateau goes on", "Accelerate"):
             if block.code.startswith(">>> "):
                 test = doctest.DocTestParser().get_doctest(block.code, names, block.heading, "", 0)
                 runner.run(test, clear_globs=False)

@@ -37,7 +37,11 @@ RESTARTS = {"last_epoch": 3, "T_0": 2, "T_mult": 2, "eta_min": 0.0, "T_i": 4}
 COUNTS = {  # state_dicts, the updates of an epoch, and the count where the next update stands
     "the updates": ({"last_epoch": 7}, 1, 7),
     "the start": ({"last_epoch": 0}, 391, 0),
-    "epochs": ({"last_epoch": 7, "_step_count": 8, "base_lrs": [0.1]}, 391, 2737),
+    "epochs": (
+        {"last_epoch": 7, "_step_count": 8, "base_lrs": [0.1], "gamma": 0.9},
+        391,
+        2737,
+    ),
     "epochs of unequal length": ({"last_epoch": 5}, [3, 1, 2], 10),
     "before the last length": ({"last_epoch": 2}, [3, 1, 2], 4),
     "SequentialLR": (
@@ -114,7 +118,12 @@ def test_the_scheduler_itself_says_it_too(class_name):
         ),
         ({"last_epoch": -1}, {}, ValueError, "must have started, got last_epoch -1"),
         ({"last_epoch": None}, {}, TypeError, "must have a number `last_epoch`, got None"),
-        ({}, {}, TypeError, "`scheduler` must have a number `last_epoch`, got None"),
+        (
+            {},
+            {},
+            TypeError,
+            "the state_dict.. of a scheduler, got {}, which has no number",
+        ),
         ({"last_epoch": True}, {}, TypeError, "must have a number `last_epoch`, got True"),
         ({"last_epoch": 1}, {"steps_per_epoch": 0}, ValueError, "`steps_per_epoch` must be an in"),
         ({"last_epoch": 1}, {"steps_per_epoch": []}, ValueError, "`steps_per_epoch` must hold"),
@@ -170,8 +179,11 @@ def observed(plateau, metrics):
 def as_torch(state, lr, **more):
     """torch's state_dict() for a state of ours."""
     best = float(state.best)
+    arguments = {n: getattr(state.schedule, n) for n in state.schedule.__getstate__()}
+    _, min_lr = arguments.pop("base_lr"), arguments.pop("min_lr")
     return {
-        **{n: getattr(state.schedule, n) for n in state.schedule.__getstate__()},
+        **arguments,
+        "min_lrs": [min_lr],
         "best": best if abs(best) < 3e38 else math.copysign(math.inf, best),
         "num_bad_epochs": int(state.num_bad_epochs),
         "cooldown_counter": int(state.cooldown_counter),
@@ -256,14 +268,16 @@ def test_float64_best_is_rounded_as_metrics_are():
     ]:
         there = js.resume_from_torch(PLATEAU.init(), as_torch(state, 0.5, best=best))
         assert there.best == expected
+    patient = js.ReduceLROnPlateau(0.5, patience=2**41, cooldown=2**41)
+    state = observed(patient, [1.0])[-1]
     huge = as_torch(state, 0.5, num_bad_epochs=2**40, cooldown_counter=2**40)
-    assert js.resume_from_torch(PLATEAU.init(), huge).cooldown_counter == 2**31 - 1
+    assert js.resume_from_torch(patient.init(), huge).cooldown_counter == 2**31 - 1
 
 
-def groups(*lrs, base=None):
+def groups(*lrs, base=None, **more):
     """A plateau of torch whose optimizer has these learning rates."""
     own = [{"lr": lr} | ({"initial_lr": base} if base else {}) for lr in lrs]
-    torchs = as_torch(observed(PLATEAU, LOSSES)[8], None, min_lrs=[0.0] * len(lrs))
+    torchs = as_torch(observed(PLATEAU, LOSSES)[8], None, min_lrs=[0.0] * len(lrs), **more)
     made = type("ReduceLROnPlateau", (), {"__module__": "torch.optim.lr_scheduler"})()
     optimizer = SimpleNamespace(param_groups=own, defaults={"lr": 0.5})
     vars(made).update(torchs, optimizer=optimizer)
@@ -271,10 +285,12 @@ def groups(*lrs, base=None):
 
 
 def test_a_factor_is_cut_by_the_ratio_to_the_base_learning_rate():
-    factor = js.ReduceLROnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
-    assert js.resume_from_torch(factor.init(), groups(0.125 * 0.3, base=0.3)).cuts == 3
-    assert js.resume_from_torch(factor.init(), groups(0.125)).cuts == 2  # of the optimizer's 0.5
-    within_warmup = groups(0.3 * 0.7, base=0.3)
+    factor = js.ReduceLROnPlateau(1.0, factor=0.5, patience=1, cooldown=1, eps=0.0)
+    assert js.resume_from_torch(factor.init(), groups(0.125 * 0.3, base=0.3, eps=0.0)).cuts == 3
+    assert (
+        js.resume_from_torch(factor.init(), groups(0.125, eps=0.0)).cuts == 2
+    )  # of the optimizer's 0.5
+    within_warmup = groups(0.3 * 0.7, base=0.3, eps=0.0)
     with pytest.raises(
         ValueError, match=r"comes to torch's learning rate .*, got Reduce.* for 0.7"
     ):

@@ -17,9 +17,9 @@ from jaxsched._desk.torch_objects import (
     is_timm,
     lr_of,
     number,
-    position,
     record,
 )
+from jaxsched._desk.torch_states import position
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
@@ -57,11 +57,13 @@ def from_torch(
         TypeError: `scheduler` is no such scheduler.
         ValueError: `group` is needed, and the message lists the schedules; `counts` is needed, and
             the message says why; or the scheduler's learning rate is not that of its arguments,
-            because somebody else changed it.
+            because somebody else changed it; or what it was at count 0 is not certain.
 
     What torch runs differently from jaxsched is recorded: a MultiplicativeLR or SWALR that is not
     the first member of SequentialLR, a composition inside SequentialLR, a ChainedScheduler whose
-    members' order matters, one with a cosine for more than `T_max` + 1 counts.
+    members' order matters, one with a cosine for more than `T_max` + 1 counts. A class that is not
+    torch's own is recorded fresh; or stepped, if its code proves that it keeps nothing but its
+    count, and a copy from count 0 on comes to its whole state.
 
     torch has no such function.
 
@@ -101,9 +103,19 @@ def _plateau(scheduler: Any, group: int) -> ReduceLROnPlateau:
     arguments = {name: getattr(scheduler, name) for name in names}
     min_lrs, lr = scheduler.min_lrs, lr_of(scheduler, group)
     arguments["min_lr"] = min_lrs[group] if group < len(min_lrs) else scheduler.default_min_lr
+    most = scheduler.last_epoch // (scheduler.patience + 1)  # cuts
     if "initial_lr" in scheduler.optimizer.param_groups[group]:  # another scheduler left it
-        return ReduceLROnPlateau(lr_of(scheduler, group, "initial_lr"), **arguments)
-    if scheduler.last_epoch <= scheduler.patience:  # too early for a cut
+        first = lr_of(scheduler, group, "initial_lr")
+        made = ReduceLROnPlateau(first, **arguments)
+        if is_close(lr, made._lrs[: most + 1], scheduler, group).any():
+            return made
+        raise ValueError(
+            f"`scheduler` must have the learning rate of its arguments, got {lr!r} in param group "
+            f"{group}, to which up to {most} cuts do not lead from its `initial_lr`, {first!r}. In "
+            "a warmup, give it after that. If it began at another learning rate, as in a second "
+            f'phase, tell it: scheduler.optimizer.param_groups[{group}]["initial_lr"] = ...'
+        )
+    if not most:  # too early for a cut
         return ReduceLROnPlateau(lr, **arguments)
     # torch does not keep the first learning rate. The optimizer's own is known if it is a number (a
     # tensor is changed in place) and the group has none of its own (the groups are alike).
@@ -111,7 +123,7 @@ def _plateau(scheduler: Any, group: int) -> ReduceLROnPlateau:
     is_known = isinstance(default, (int, float))
     is_known &= all(number(own["lr"]) == lr for own in scheduler.optimizer.param_groups)
     made = ReduceLROnPlateau(number(default), **arguments)
-    if not is_known or not is_close(lr, made._lrs, scheduler, group).any():
+    if not is_known or not is_close(lr, made._lrs[: most + 1], scheduler, group).any():
         raise ValueError(
             f"`scheduler` must have a first learning rate that is known, got {lr!r} in param group "
             f"{group}, which may have been cut. Give a fresh scheduler, or tell it: "

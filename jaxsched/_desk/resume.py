@@ -9,11 +9,22 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsched._base.arguments import INT32_MAX
 from jaxsched._base.hints import describe
 from jaxsched._base.ops import PYTHON
 from jaxsched._desk.curve import EpochLengths
 from jaxsched._desk.from_torch import from_torch
-from jaxsched._desk.torch_objects import check_kind, is_timm, lr_of, number, position
+from jaxsched._desk.torch_objects import (
+    aside,
+    chain_members,
+    check_kind,
+    class_of,
+    is_timm,
+    lr_of,
+    number,
+    record,
+)
+from jaxsched._desk.torch_states import check_plateau, check_state, is_plateau, position
 from jaxsched._schedules.epochs import Clock
 from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau
 from jaxsched._state import map_plateaus, plateaus, set_count
@@ -38,7 +49,8 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLe
         opt_state: an optax optimizer state, new or not, whose schedule is the scheduler's, as
             `from_torch` makes it. Or what holds one: a `TrainState`, an `nnx.Optimizer`, any
             pytree. See `set_count`.
-        scheduler: a scheduler of torch, or its `state_dict()`.
+        scheduler: a scheduler of torch, or its `state_dict()`. Of a class that is not torch's own
+            only one whose `last_epoch` provably counts its steps.
         steps_per_epoch: optimizer updates between two `scheduler.step()`, as `per_epoch` takes
             them: an integer >= 1, or a sequence with the length of each epoch.
 
@@ -47,10 +59,13 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLe
         returned.
 
     Raises:
-        TypeError: `scheduler` is no scheduler that counts. timm's do not: use `set_count`.
+        TypeError, ValueError: `scheduler` is no scheduler that counts, or no state of one: a whole
+            checkpoint, an optimizer's, one with a key missing. timm's do not count: use
+            `set_count`.
         ValueError: torch stands between two updates, as after `scheduler.step(1.3)` with 4 updates
             in an epoch; or the state and the plateau do not fit: there is no plateau in it, it has
-            other arguments, or torch's learning rate is none that its cuts give.
+            other arguments, or torch's learning rate is none that its cuts give; or optax's int32
+            cannot hold the updates.
 
     torch does not count cuts. They are found from the learning rate. A plateau with a base_lr of 1
     multiplies another schedule. There the learning rate is taken over the scheduler's base learning
@@ -67,22 +82,52 @@ def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLe
     [0.25]
     """
     clock = Clock(steps_per_epoch)
-    if not isinstance(scheduler, Mapping):
-        check_kind(scheduler)
-        if is_timm(scheduler):
-            raise TypeError(
-                f"`scheduler` must count its steps, got {describe(scheduler)} of timm, which does "
-                "not: use set_count(opt_state, updates)"
-            )
-    state = dict(scheduler) if isinstance(scheduler, Mapping) else vars(scheduler)
-    if {"num_bad_epochs", "cooldown_counter", "best"} <= state.keys():
+    state = _state_of(scheduler)
+    if is_plateau(state):
+        check_plateau(state)
         if clock.lengths != 1:
             raise ValueError(
                 f"`steps_per_epoch` must be left out for a plateau, which counts metrics, got "
                 f"{steps_per_epoch!r}"
             )
         return _resume_plateau(opt_state, scheduler, state)
-    return set_count(opt_state, _updates_at(position(state), clock))
+    updates = _updates_at(position(state), clock)
+    if updates > INT32_MAX:
+        raise ValueError(
+            f"`scheduler` must stand at no more than {INT32_MAX} updates, which optax counts in "
+            f"int32, got {updates}"
+        )
+    return set_count(opt_state, updates)
+
+
+def _state_of(scheduler: Any) -> Mapping[str, Any]:
+    """The attributes of a scheduler, of whose count there is no doubt."""
+    if isinstance(scheduler, Mapping):
+        check_state(scheduler)
+        return dict(scheduler)
+    check_kind(scheduler)
+    if is_timm(scheduler):
+        raise TypeError(
+            f"`scheduler` must count its steps, got {describe(scheduler)} of timm, which does "
+            "not: use set_count(opt_state, updates)"
+        )
+    state = vars(scheduler)
+    if class_of(scheduler) is None or not _are_torchs(scheduler):
+        try:
+            if is_plateau(state):
+                raise ValueError(f"`scheduler` must be torch's plateau, got {describe(scheduler)}")
+            with aside():
+                record(scheduler, [*range(len(scheduler.optimizer.param_groups))], 1)
+        except ValueError as error:
+            message = f"{error}. Or set the count yourself, by set_count(opt_state, updates)"
+            raise ValueError(message) from error
+    return state
+
+
+def _are_torchs(scheduler: Any) -> bool:
+    """Whether the members by which a chain counts are torch's; a SequentialLR counts itself."""
+    is_chain = class_of(scheduler) == "ChainedScheduler"
+    return all(map(class_of, chain_members(scheduler))) if is_chain else True
 
 
 def _updates_at(position: tuple[int, float], clock: Clock) -> int:
@@ -108,7 +153,7 @@ def _resume_plateau(opt_state: Any, scheduler: Any, torch: Mapping[str, Any]) ->
     def told(state: PlateauState) -> PlateauState:
         worst, dtype = state.schedule._worst(state.best.dtype), np.dtype(state.best.dtype)
         with np.errstate(over="ignore"):
-            best = np.asarray(torch["best"], np.float64).astype(dtype)
+            best = np.asarray(float(torch["best"]), np.float64).astype(dtype)
         largest = np.iinfo(np.int32).max
         values = (
             worst if best == math.copysign(math.inf, worst) else best,
@@ -134,10 +179,12 @@ def _cuts(
                     f"`opt_state` must hold torch's plateau, which has `{name}` {torch[name]!r}, "
                     f"got {plateau!r}"
                 )
-        if plateau.base_lr == 1 and torch["last_epoch"] <= torch["patience"]:
+        _check_limits(plateau, scheduler, torch)
+        most = torch["last_epoch"] // (torch["patience"] + 1)
+        if plateau.base_lr == 1 and not most:
             possible[plateau] = {0}  # in a warmup the learning rate would not say so
             continue
-        steps = plateau._lrs
+        steps = plateau._lrs[: most + 1]
         nearest = [(int(abs(steps - lr).argmin()), lr) for lr in _lrs(plateau, scheduler, torch)]
         possible[plateau] = {k for k, lr in nearest if math.isclose(steps[k], lr, rel_tol=1e-6)}
     common = set.intersection(*possible.values())  # torch cuts all param groups at once
@@ -166,5 +213,29 @@ def _lrs(plateau: ReduceLROnPlateau, scheduler: Any, torch: Mapping[str, Any]) -
     lrs = [lr_of(scheduler, group) for group in groups]
     if plateau.base_lr != 1:
         return lrs
-    first = [from_torch(scheduler, group=group) for group in groups]
-    return [lr / made.base_lr for lr, made in zip(lrs, first, strict=True)]  # pyright: ignore[reportAttributeAccessIssue]
+    return [lr / first for lr, first in zip(lrs, _first_lrs(scheduler), strict=True)]
+
+
+def _first_lrs(scheduler: Any) -> list[float]:
+    """Of each param group, the learning rate before the first cut."""
+    groups = scheduler.optimizer.param_groups
+    return [
+        lr_of(scheduler, g, "initial_lr")
+        if "initial_lr" in groups[g]
+        else from_torch(scheduler, group=g).base_lr  # pyright: ignore[reportAttributeAccessIssue]
+        for g in range(len(groups))
+    ]
+
+
+def _check_limits(plateau: ReduceLROnPlateau, scheduler: Any, torch: Mapping[str, Any]) -> None:
+    """Whether `min_lr` and `eps` are those of one of torch's param groups."""
+    is_factor = plateau.base_lr == 1 and not isinstance(scheduler, Mapping)
+    firsts = _first_lrs(scheduler) if is_factor else [1.0] * len(torch["min_lrs"])
+    for name, values in {"min_lr": torch["min_lrs"], "eps": [torch["eps"]] * len(firsts)}.items():
+        expected = [value / first for value, first in zip(values, firsts, strict=False) if first]
+        if not any(math.isclose(getattr(plateau, name), x, rel_tol=1e-6) for x in expected):
+            raise ValueError(
+                f"`opt_state` must hold torch's plateau, which has `{name}` "
+                f"{', '.join(f'{x:.6g}' for x in dict.fromkeys(expected))}"
+                f"{', over the base learning rate' if is_factor else ''}, got {plateau!r}"
+            )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxsched._base.schedule import Schedule
-from jaxsched._desk.torch_objects import class_of, lr_of, number
+from jaxsched._desk.torch_objects import chain_members, class_of, lr_of, number
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
 from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
 from jaxsched._schedules.custom import LambdaLR, MultiplicativeLR
@@ -158,7 +158,7 @@ _ABSOLUTE = ("LambdaLR", "CosineAnnealingWarmRestarts", "CyclicLR", "OneCycleLR"
 
 
 def _chained(scheduler, group, counts):
-    members = [*_chain_members(scheduler)]
+    members = [*chain_members(scheduler)]
     if len(members) == 1 and members[0] is scheduler._schedulers[0]:
         return to_schedule(members[0], group, counts)
     for member in members:
@@ -172,12 +172,6 @@ def _chained(scheduler, group, counts):
 
 _FACTORS = ("StepLR", "MultiStepLR", "ConstantLR", "LinearLR", "ExponentialLR", "PolynomialLR")
 _FACTORS += ("MultiplicativeLR",)
-
-
-def _chain_members(scheduler: Any) -> Iterator[Any]:
-    """The schedulers in chains of chains; a SequentialLR is one, because it sets the lr."""
-    for member in getattr(scheduler, "_schedulers", ()):
-        yield from _chain_members(member) if class_of(member) == "ChainedScheduler" else [member]
 
 
 _READERS: dict[str, Callable[..., Schedule]] = {

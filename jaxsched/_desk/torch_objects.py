@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import copy
+import itertools
 import random
 import sys
 import types
@@ -16,6 +17,8 @@ import numpy as np
 
 from jaxsched._base.hints import describe, is_optimizer
 from jaxsched._base.schedule import Schedule
+from jaxsched._desk.torch_memory import difference, may_keep
+from jaxsched._desk.torch_states import position
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _TORCH = ("torch.optim.lr_scheduler", "torch.optim.swa_utils")
@@ -37,6 +40,8 @@ def check_kind(scheduler: Any) -> None:
         hint = "; give the scheduler, which knows its optimizer"
     elif wraps:
         hint = f"; give the one that is in it, its attribute `{wraps}`"
+        if type(scheduler).__module__.startswith("accelerate"):
+            hint += ", which Accelerate steps once for each process: divide its count by them"
     got = describe(scheduler)
     raise TypeError(f"`scheduler` must be a scheduler of torch or timm, got {got}{hint}")
 
@@ -71,29 +76,6 @@ def lr_of(scheduler: Any, group: int, key: str = "lr") -> Any:
     return number(scheduler.optimizer.param_groups[group][key])
 
 
-def position(state: dict[str, Any]) -> tuple[int, float]:
-    """The count at which a scheduler stands, and the fraction of the way to the next one.
-
-    `state` is its state_dict() or its attributes.
-    """
-    if "last_epoch" not in state and "_schedulers" in state:  # of a ChainedScheduler
-        found = {position(m if isinstance(m, dict) else vars(m)) for m in state["_schedulers"]}
-        if len(found) > 1:
-            at = ", ".join(f"{count + fraction:g}" for count, fraction in sorted(found))
-            raise ValueError(f"`scheduler` must have members at one count, got {at}")
-        return found.pop()
-    epoch = state.get("last_epoch")
-    if isinstance(epoch, bool) or not isinstance(epoch, (int, float)):
-        raise TypeError(f"`scheduler` must have a number `last_epoch`, got {describe(epoch)}")
-    if epoch < 0:
-        raise ValueError(
-            f"`scheduler` must have started, got last_epoch {epoch}: give the SequentialLR it is in"
-        )
-    # CosineAnnealingWarmRestarts.step(1.25) keeps last_epoch 1 and T_cur 1.25.
-    count, fraction = divmod(epoch, 1)
-    return int(count), fraction or state.get("T_cur", 0) % 1 or 0
-
-
 def is_close(found: Any, expected: Any, scheduler: Any, group: int) -> Any:
     """Up to the rounding of torch's recursion, which is in float32 if the lr is a tensor."""
     own = scheduler.optimizer.param_groups[group]
@@ -121,37 +103,102 @@ def aside() -> Iterator[None]:
             torch.set_rng_state(states[2])
 
 
-def record(scheduler: Any, groups: list[int], counts: int) -> np.ndarray:
+def record(scheduler: Any, groups: list[int], counts: int, again: bool = True) -> np.ndarray:
     """The learning rates at the counts 0 to counts - 1, one column for each of the groups."""
     name, run = type(scheduler).__name__, _copy(scheduler)
     at, step = 0, lambda count: run.step()
     if is_timm(run):  # which keeps no count: the training loop gives it one
         step = run.step if run.t_in_epochs else run.step_update
         run.update_groups(run.warmup_lr_init if run.warmup_t else run.base_values)
-    elif at := position(vars(run))[0]:  # a fresh one stays as its own constructor made it
-        _rewind(run)
+    elif at := position(vars(run))[0]:
+        check_memory(scheduler, at)
+        _rewind(run, groups)
+    elif getattr(run, "_step_count", 1) > 1:
+        raise ValueError(
+            f"`scheduler` must count its steps in `last_epoch`, and that of {name} is 0 after "
+            f"{run._step_count - 1} steps: give a fresh one"
+        )
+    is_own = class_of(run) is None and not is_timm(run)
     rows = []
-    for count in range(max(counts, at + 1)):
+    for count in range(max(counts, at + 1, 1 + is_own)):
         try:
             if count:
                 step(count)
         except Exception as error:
             raise ValueError(
                 f"`scheduler` must run on by its step(), and {name} fails at count {count}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}{_why(scheduler)}"
             ) from error
         rows.append([lr_of(run, group) for group in groups])
-    values = np.array(rows, np.float64)
-    for group, column in zip(groups, values.T, strict=True):
-        found = lr_of(scheduler, group)
-        there = column if is_timm(run) else column[at]
-        if not np.any(is_close(found, there, scheduler, group)):
+        if count == at and not is_timm(run):
+            _compare_state(run, scheduler, groups)
+        elif is_own and count and position(vars(run))[0] == 0:
             raise ValueError(
-                f"`scheduler` must have a learning rate that a copy of it has, got {found!r} in "
-                f"param group {group}, and the copy, from count 0 on, does not come by it. {name} "
-                "keeps more than its count, or was changed: give a fresh one"
+                f"`scheduler` must count its steps in `last_epoch`, and that of {name} is 0 after "
+                f"{count}: record its learning rates in torch, and replay them with RecordedLR"
             )
-    return values[:counts]
+    values = np.array(rows, np.float64)
+    if is_own and again and not np.array_equal(values, record(scheduler, groups, counts, False)):
+        raise ValueError(
+            f"`scheduler` must run alike each time, and {name} does not: it draws random numbers, "
+            "or keeps something outside of itself, which has changed. Record its learning rates in "
+            "torch, and replay them with RecordedLR"
+        )
+    for group, column in zip(groups, values.T, strict=True):
+        there = column if is_timm(run) else column[at]
+        found = lr_of(scheduler, group)
+        if not np.any(is_close(found, there, scheduler, group)):
+            raise _differs(scheduler, f"{found!r} in param group {group}")
+    return values[:counts] if again else values
+
+
+def _compare_state(run: Any, scheduler: Any, groups: list[int]) -> None:
+    """Refuses a copy that has come to another state than its original, or to it otherwise."""
+    of_group = [
+        [
+            {k: v for k, v in x.optimizer.param_groups[g].items() if k not in ("params", "lr")}
+            for g in groups
+        ]
+        for x in (run, scheduler)
+    ]
+    # A tensor's learning rate is in float32.
+    is_double = all(
+        isinstance(scheduler.optimizer.param_groups[g]["lr"], (int, float)) for g in groups
+    )
+    kept = difference(run, scheduler, of_group, rtol=1e-9 if is_double else 1e-4)
+    if kept is not None:
+        raise _differs(scheduler, f"another `{kept}`")
+
+
+def _differs(scheduler: Any, what: str) -> ValueError:
+    return ValueError(
+        f"`scheduler` must be what a copy of it is that starts again at count 0, got {what}, to "
+        f"which the copy does not come. {type(scheduler).__name__} keeps more than its count, or "
+        "was changed: give a fresh one"
+    )
+
+
+def _why(scheduler: Any) -> str:
+    """Why a class of torch fails, where that is known."""
+    for member in getattr(scheduler, "_schedulers", ()):
+        if class_of(scheduler) == "SequentialLR" and hasattr(member, "_schedulers"):
+            return (
+                f". torch cannot begin a {type(member).__name__} at a milestone: put its members "
+                "into the SequentialLR themselves, or record fewer counts"
+            )
+    return ""
+
+
+def check_memory(scheduler: Any, at: int) -> None:
+    """Refuses one that stands at count `at` and may keep more than that."""
+    for member in (scheduler, *getattr(scheduler, "_schedulers", ())):
+        if member is not scheduler and hasattr(member, "_schedulers"):
+            check_memory(member, at)
+        elif kept := may_keep(member):
+            raise ValueError(
+                f"`scheduler` must be a fresh one, got one at count {at}: {type(member).__name__} "
+                f"keeps more than its count, or may: {kept}"
+            )
 
 
 def _copy(scheduler: Any) -> Any:
@@ -174,10 +221,38 @@ def _copy(scheduler: Any) -> Any:
         ) from error
 
 
-def _rewind(scheduler: Any) -> None:
+def _rewind(scheduler: Any, groups: list[int]) -> None:
     """Starts a copy at count 0."""
-    _to_initial_lr(scheduler)
-    _construct(scheduler)
+    found = []
+    for members in _orders(scheduler):
+        _to_initial_lr(scheduler)
+        for member in members:
+            _construct(member)
+        found.append([lr_of(scheduler, group) for group in groups])
+    if not np.allclose(found, found[-1], rtol=1e-12, atol=0):
+        lrs = ", ".join(sorted({f"{lr:.6g}" for row in found for lr in row}))
+        raise ValueError(
+            f"`scheduler` must be a fresh one, got a {type(scheduler).__name__} that has stepped: "
+            f"its first learning rate is one of {lrs}, by the order in which its members were made"
+        )
+
+
+def _orders(scheduler: Any) -> Iterator[Any]:
+    """The orders in which the members of a chain may have been made; last, as they are in it."""
+    if class_of(scheduler) != "ChainedScheduler":
+        yield [scheduler]
+        return
+    members = [*chain_members(scheduler)]
+    if len(members) <= 5:
+        yield from itertools.permutations(members)
+    for i, last in enumerate(members):
+        yield [*members[:i], *members[i + 1 :], last]
+
+
+def chain_members(scheduler: Any) -> Iterator[Any]:
+    """The schedulers in chains of chains; a SequentialLR is one, because it sets the lr."""
+    for member in scheduler._schedulers:
+        yield from chain_members(member) if class_of(member) == "ChainedScheduler" else [member]
 
 
 def _construct(scheduler: Any) -> None:

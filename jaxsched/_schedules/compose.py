@@ -47,7 +47,8 @@ class SequentialLR(Schedule):
 
     A SequentialLR inside another gives the same as one list of all members. In torch the inner one
     starts one step early, or fails. Every member starts from its own `base_lr`. In torch a
-    MultiplicativeLR or SWALR that is not the first member goes on from the last learning rate.
+    MultiplicativeLR or SWALR that is not the first member goes on from the last learning rate, and
+    beside a OneCycleLR, or after a CyclicLR, other members start from its first learning rate.
 
     Source: `torch.optim.lr_scheduler.SequentialLR`, torch 2.13.
 
@@ -128,8 +129,8 @@ class ChainedScheduler(Schedule):
             members torch's result depends on their order and can fall below 0. To get that result,
             record it: `from_torch(scheduler, counts=n)` makes a `RecordedLR`.
 
-    After the `T_max` of a cosine torch's result is no longer the product. Here it is the product at
-    every count.
+    After the `T_max` of a cosine, and after a milestone of a SequentialLR in the chain, torch's
+    result is no longer the product. Here it is the product at every count.
 
     Source: `torch.optim.lr_scheduler.ChainedScheduler`, torch 2.13.
 

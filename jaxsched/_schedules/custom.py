@@ -172,9 +172,9 @@ def _recording(name: str, value: Any) -> Any:
             f"`{name}` must be a sequence of numbers, at least one, got {describe(value)}"
         )
     values = values.astype(np.float64)
-    if not (np.isfinite(values) & (values >= 0)).all():
-        wrong = values[~(np.isfinite(values) & (values >= 0))][0]
-        raise ValueError(f"`{name}` must be finite numbers >= 0, got {wrong}")
+    if not np.isfinite(values).all():
+        wrong = values[~np.isfinite(values)][0]
+        raise ValueError(f"`{name}` must be finite numbers, got {wrong}")
     values.flags.writeable = False
     return values
 
@@ -194,8 +194,11 @@ class RecordedLR(Schedule):
 
     Args:
         values: learning rates at the counts 0, 1, 2 ...: a sequence or an array of one or more
-            finite numbers >= 0. Kept as a read-only float64 NumPy array. Only a JAX array or tracer
-            is kept as it is, unchecked.
+            finite numbers. Kept as a read-only float64 NumPy array. Only a JAX array or tracer is
+            kept as it is, unchecked.
+
+    What torch has run is replayed as it was, below 0 as well: a negative `eta_min` or `gamma`, and
+    some chains, lead there. An optimizer then goes uphill. `check` says so.
 
     Two recordings of the same values are equal, unless they hold a JAX array.
 
