@@ -278,7 +278,7 @@ def _functions(run: _Run) -> Iterator[Finding]:
             yield Finding("function-not-traceable", message, f"Use jnp in it, or write {table}.")
             continue
         # Where it changes, a boundary may be late.
-        changes = np.flatnonzero(np.diff(in_jit, prepend=in_jit[:1]))
+        changes = np.flatnonzero(in_jit[1:] != in_jit[:-1]) + 1
         places = np.concatenate([changes[:16], changes[-16:], np.searchsorted(counts, few)])
         places = np.unique(np.clip(places[:, None] + [-1, 0, 1], 0, len(counts) - 1))
         with np.errstate(all="ignore"):
