@@ -223,9 +223,10 @@ def run(args):
         return compile_for(args, data, devices, schedule)
     if args.updates_per_dispatch is None:
         args.updates_per_dispatch = 1 if devices[0].platform == "cpu" else 20
-    checkpoints = open_checkpoints(args, data)
+    checkpoints, done = open_checkpoints(args, data)
     with contextlib.ExitStack() as at_end:
-        train(args, data, Program(args, data, devices, schedule), *checkpoints, at_end)
+        program = Program(args, data, devices, schedule)
+        train(args, data, program, checkpoints, done, at_end)
 
 
 def main() -> None:
