@@ -26,6 +26,7 @@ from benchmarks.family import (
     one_cycle_shorter,
     steps_of,
 )
+from benchmarks.table import Row
 from tests.traces import cases, load
 
 TINY = np.finfo(np.float32).tiny
@@ -207,6 +208,35 @@ def recipe_table():
 
 def ulp(s):
     return "NaN" if np.isinf(s.worst) else f"{s.worst:,}"
+
+
+def trace_rows(scores):
+    """From accuracy.all_traces()."""
+    total = {}
+    for library in PROGRAMS:
+        some = [s[library] for s in scores.values() if s.get(library)]
+        if some:
+            total[library] = add(some)
+    ours = total.pop("jaxsched")
+
+    def row(what, goal, met, show, number):
+        beside = [f"{library}: {show(s)}{number(s)}" for library, s in total.items()]
+        small = "; ".join([f"all{number(ours)}", *beside])
+        return Row(f"torch's traces: {what}", show(ours), goal, met, small)
+
+    return [
+        row(
+            *("cases within 1e-6", "100%", ours.near == ours.cases),
+            lambda s: f"{s.near / s.cases:.0%}",
+            lambda s: f" of {s.cases}",
+        ),
+        row(
+            *("float32 bit-identical", "99.99%", ours.same >= 0.9999 * ours.values),
+            lambda s: f"{s.same / s.values:.2%}",
+            lambda s: f" of {s.values:,}",
+        ),
+        row("worst ULP", "1", ours.worst <= 1, ulp, lambda s: f" of {s.values:,}"),
+    ]
 
 
 def trace_table(scores):

@@ -203,16 +203,16 @@ def compile_nothing():
     return once(_compile(nothing), _compile(nothing)).ours
 
 
-def updates():
-    """An update of 4 million parameters with a schedule, over one with a constant learning rate.
+IDLE = {"nothing": optax.constant_schedule(0.1), "itself": 0.1}
 
-    "nothing" is a schedule that does nothing: optax.constant_schedule.
-    """
+
+def updates(schedules, rounds=1001, size=2000):
+    """An update of 4 million parameters with a schedule, over one with a constant learning rate."""
     # All update the same arrays: some places in memory are faster, by more than a schedule takes.
-    _, (params, (trace, _), grads) = update(0.1, size=2000)
+    _, (params, (trace, _), grads) = update(0.1, size=size)
 
     def side(lr):
-        function, (_, (_, own), _) = update(lr, size=2000)
+        function, (_, (_, own), _) = update(lr, size=size)
         step = jax.jit(function, donate_argnums=(0, 1))
 
         def run():
@@ -222,12 +222,8 @@ def updates():
 
         return run
 
-    names = ["StepLR", "MultiStepLR, 64 milestones", "PolynomialLR", "CosineAnnealingLR"]
-    names += ["CosineAnnealingWarmRestarts", "OneCycleLR", "SequentialLR"]
-    schedules = {name: jaxsched(*family(1000)[name]) for name in names}
-    schedules |= {"nothing": optax.constant_schedule(0.1), "itself": 0.1}
     constant = side(0.1)
-    return {name: versus(side(lr), constant, 1001, burst=0) for name, lr in schedules.items()}
+    return {name: versus(side(lr), constant, rounds, burst=0) for name, lr in schedules.items()}
 
 
 def sweep():

@@ -36,7 +36,7 @@ def updates(depth, schedule, number=1, dispatches=1):
         nonlocal state
         for _ in range(dispatches):
             batches = [jax.device_put(a, program.split_many) for a in (images, labels)]
-            state, metrics, _ = program.updates(state, batches, np.zeros(1, bool))
+            state, metrics, _ = program.updates(state, batches)
         return jax.block_until_ready(metrics)
 
     return run

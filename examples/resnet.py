@@ -1,7 +1,7 @@
 """Trains He et al.'s ResNet on CIFAR-10 or on folders of JPEGs: the start of a real training.
 
     python examples/resnet.py                                    # digits, where no data is at hand
-    python examples/resnet.py --data-dir ~/data --schedule "MultiStepLR(0.1, [32000, 48000])"
+    python examples/resnet.py --data-dir ~/data --epochs 90 --epoch-schedule "StepLR(0.1, 30)"
     python examples/resnet.py --data-dir ~/data --resume         # SIGTERM and Ctrl-C save before
     python examples/resnet.py --compile-for v5e:16x16            # with jax[tpu]; needs no TPU
 
@@ -12,22 +12,19 @@ devices; `--fsdp N` also splits the parameters over N of them. https://arxiv.org
 import argparse
 import contextlib
 import functools
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import orbax.checkpoint as ocp
 from flax import nnx
-from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec as P
-from resnet_parts import BOTTLENECKS, Batches, Log, ResNet, load, print_costs
+from resnet_machines import Failure, ending_together, print_costs, slice_of_tpus
+from resnet_parts import BOTTLENECKS, ResNet, load
+from resnet_run import open_checkpoints, train
 from train import number
 
 import jaxsched as js
@@ -57,6 +54,7 @@ class Program:
         self.updates = jax.jit(self.scan, donate_argnums=0, out_shardings=out)
         self.evaluate = jax.jit(self.evaluate_batch, out_shardings=self.replicated)
         self.observe = jax.jit(self.tell, donate_argnums=0, out_shardings=shardings)
+        self.highest = jax.jit(jnp.max, out_shardings=self.replicated)
 
     def sharding_of(self, leaf):
         """Kernels and their momentum are split along their longest axis that can be."""
@@ -125,11 +123,14 @@ class Program:
         metrics = {"lr": lr, "loss": loss, "accuracy": accuracy, "gradient_norm": norm}
         return nnx.state((model, optimizer)), metrics
 
-    def scan(self, state, batches, stop):
+    def scan(self, state, batches):
         # XLA's CPU backend convolves 20 times slower inside of a loop than outside.
         is_cpu = self.mesh.devices.flat[0].platform == "cpu"
         unroll = max(2, len(batches[1])) if is_cpu else 1
-        return *jax.lax.scan(self.update, state, batches, unroll=unroll), stop.any()
+        state, metrics = jax.lax.scan(self.update, state, batches, unroll=unroll)
+        model, _ = nnx.merge(self.graph, state)
+        is_finite = jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(nnx.state(model))])
+        return state, metrics, is_finite.all()
 
     def evaluate_batch(self, state, images, labels):
         model, _ = nnx.merge(self.graph, state)
@@ -144,109 +145,6 @@ class Program:
         return nnx.state((model, js.observe(optimizer, metric)))
 
 
-@contextlib.contextmanager
-def writing(checkpoints):
-    """A full disk, say, ends the program with one line; the last good checkpoint stays."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # Orbax makes a ValueError of what TensorStore says
-        last = checkpoints.latest_step()
-        kept = f"The last good checkpoint is of update {last}." if last else "No checkpoint yet."
-        sys.exit(f"could not write: {error}\n{kept}")
-
-
-def train(args, data, program):
-    hosts = jax.process_count(), jax.process_index()
-    read = grain.ReadOptions(16, max(16, 2 * args.updates_per_dispatch))  # threads, batches ahead
-
-    def batches(images, updates, seed=None):
-        source = Batches(images, args.batch_size, updates, *hosts, seed)
-        return iter(grain.MapDataset.source(source).to_iter_dataset(read))
-
-    def to_devices(sharding, arrays):
-        return [jax.make_array_from_process_local_data(sharding, a) for a in arrays]
-
-    def test(state):
-        updates = -(-len(data.test.labels) // args.batch_size)
-        sums = [
-            program.evaluate(state, *to_devices(program.split, batch))
-            for batch in batches(data.test, updates)
-        ]
-        loss, right, images = np.sum(jax.device_get(sums), axis=0)
-        return {"test_loss": loss / images, "test_accuracy": right / images}
-
-    folder = args.out.absolute() / "checkpoints"
-    options = ocp.CheckpointManagerOptions(max_to_keep=args.keep)
-    checkpoints = ocp.CheckpointManager(folder, options=options)
-    train_batches = batches(data.train, args.updates, args.seed)
-    done = checkpoints.latest_step() or 0  # in updates
-    if done and not args.resume:
-        sys.exit(f"{folder} has checkpoints: give --resume to go on, or another --out")
-    if done:
-        like = ocp.args.StandardRestore(program.state)
-        parts = ocp.args.Composite(state=like, data=ocp.args.JsonRestore())
-        found = checkpoints.restore(done, args=parts)
-        state = found["state"]
-        train_batches.set_state(found["data"])
-    else:
-        state = program.initial()
-
-    stop = np.zeros(jax.local_device_count(), bool)
-
-    def ask_to_stop(signum, _):
-        stop[:] = True
-        signal.signal(signum, signal.SIG_DFL)  # a second one ends the program at once
-
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, ask_to_stop)
-
-    log = Log(args, done) if hosts[1] == 0 else None
-    waiting, is_stopped = [], False
-    while done < args.updates and not is_stopped:
-        number = min(args.updates_per_dispatch, args.updates - done)
-        chunk = map(np.stack, zip(*(next(train_batches) for _ in range(number)), strict=True))
-        chunk = to_devices(program.split_many, chunk)
-        # The wish of one host to stop goes through the program: all stop after the same update.
-        (wish,) = to_devices(program.split, [stop.copy()])
-        state, metrics, is_stopping = program.updates(state, chunk, wish)
-        done += number
-
-        is_to_test, is_to_save = (
-            done == args.updates or done // every > (done - number) // every
-            for every in (args.test_every, args.save_every)
-        )
-        tested = test(state) if is_to_test else {}
-        waiting.append((done, metrics, tested, is_stopping))
-        # One dispatch behind, so that the devices never wait for the host.
-        while len(waiting) > (not is_to_test and not is_to_save and not is_stopped):
-            *report, is_stopping = jax.device_get(waiting.pop(0))
-            is_stopped |= bool(is_stopping)
-            if log:
-                with writing(checkpoints):
-                    log.add(*report)
-        if tested and program.is_plateau:
-            state = program.observe(state, tested["test_loss"])
-        with writing(checkpoints):
-            checkpoints.check_for_errors()  # of the last save, which goes on beside the updates
-            if is_to_save or is_stopped:
-                at = ocp.args.JsonSave(train_batches.get_state())
-                parts = ocp.args.Composite(state=ocp.args.StandardSave(state), data=at)
-                checkpoints.save(done, args=parts)
-    with writing(checkpoints):
-        checkpoints.close()
-        if log:
-            log.close()
-
-
-def slice_of_tpus(name):
-    """Devices that are only described: the compiler needs no more."""
-    jax.config.update("jax_platforms", "cpu")
-    # libtpu asks the machine otherwise, and waits for an answer.
-    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-    os.environ |= {"TPU_ACCELERATOR_TYPE": "v5litepod-4"}
-    return topologies.get_topology_desc(name, "tpu").devices
-
-
 def compile_for(args, data, devices, schedule):
     """Compiles an update, and prints what it costs."""
 
@@ -259,49 +157,94 @@ def compile_for(args, data, devices, schedule):
         stored = data.train.read(np.array([0]))[0].shape
         images = like(program.split_many, np.uint8, 1, args.batch_size, *stored)
         labels = like(program.split_many, np.int32, 1, args.batch_size)
-        wish = like(program.split, bool, len(devices))
-        return program.updates.lower(program.state, (images, labels), wish).compile()
+        return program.updates.lower(program.state, (images, labels)).compile()
 
+    print("compiling two programs: minutes, if they are large", file=sys.stderr)
     print(f"{len(devices)} chips of {devices[0].device_kind}, {args.batch_size} images an update")
     # The constant is a schedule of optax, so that both programs count updates.
     print_costs(compiled(schedule), compiled(optax.constant_schedule(0.1)))
 
 
-def main() -> None:
-    parser = make_parser()
-    args = parser.parse_args()
+def updates_by_epochs(args, images):
+    """The number of updates and the schedule by updates, which follow from the epochs."""
+    if args.updates is None:
+        args.updates = -(-args.epochs * images // args.batch_size)
+    if args.schedule:
+        return js.parse(args.schedule)
+    schedule = js.parse(args.epoch_schedule)
+    epochs = np.arange(args.updates + 1) * args.batch_size // images  # of each update
+    if args.batch_size > images:  # an epoch is less than an update
+        return js.RecordedLR(schedule(epochs))
+    # 50,000 images in batches of 128 are epochs of 391, 391, 390 ... updates.
+    firsts = -(-np.arange(epochs[-1] + 2) * images // args.batch_size)
+    return js.per_epoch(schedule, np.diff(firsts).tolist())
 
+
+def findings(schedule, args, images):
+    """What `js.check` finds. An epoch has a fraction of an update: 390 and 391 are both right."""
+    lengths = {images // args.batch_size, -(-images // args.batch_size)} - {0}
+    found = [js.check(schedule, args.updates, steps_per_epoch=n) for n in sorted(lengths)]
+    codes = [{finding.code for finding in some} for some in found]
+    return [finding for finding in found[-1] if all(finding.code in some for some in codes)]
+
+
+def run(args):
     def refuse(argument, message) -> NoReturn:
-        parser.error(f"argument --{argument}: {message}")
+        raise Failure(f"argument --{argument}: {message}", 2)
 
-    if args.distributed:  # before anything else asks JAX for its devices
-        jax.distributed.initialize(args.coordinator, args.processes, args.process_id)
     try:
         data = load(args.data_dir, args.image_size)
     except (OSError, ValueError) as error:
         refuse("data-dir", error)
-    for name, value in data.recipe.items():
+    recipe = dict(data.recipe)
+    if args.updates:
+        del recipe["epochs"]
+    if args.schedule:
+        del recipe["epoch_schedule"]
+    for name, value in recipe.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    images = len(data.train.labels)
     try:
-        schedule = js.parse(args.schedule)
-    except ValueError as error:
-        refuse("schedule", error)
+        schedule = updates_by_epochs(args, images)
+    except (TypeError, ValueError) as error:
+        refuse("schedule" if args.schedule else "epoch-schedule", error)
     if args.depth not in BOTTLENECKS if data.is_large else args.depth < 8 or args.depth % 6 != 2:
         refuse("depth", "50, 101 or 152" if data.is_large else "must be 6 n + 2: 8, 14, 20, ...")
-    try:
-        devices = slice_of_tpus(args.compile_for) if args.compile_for else jax.devices()
-    except (RuntimeError, ValueError) as error:
-        refuse("compile-for", error)
+    devices = slice_of_tpus(args.compile_for) if args.compile_for else jax.devices()
     if args.batch_size % len(devices):
         refuse("batch-size", f"must be a multiple of the {len(devices)} devices")
     if len(devices) % args.fsdp:
         refuse("fsdp", f"must divide the {len(devices)} devices")
+    if jax.process_index() == 0:
+        for finding in findings(schedule, args, images):
+            print(f"check: {finding}", file=sys.stderr)
     if args.compile_for:
         return compile_for(args, data, devices, schedule)
     if args.updates_per_dispatch is None:
         args.updates_per_dispatch = 1 if devices[0].platform == "cpu" else 20
-    train(args, data, Program(args, data, devices, schedule))
+    checkpoints, done = open_checkpoints(args, data)
+    with contextlib.ExitStack() as at_end:
+        program = Program(args, data, devices, schedule)
+        train(args, data, program, checkpoints, done, at_end)
+
+
+def main() -> None:
+    parser = make_parser()
+    args = parser.parse_args()
+    try:
+        if args.distributed:  # before anything else asks JAX for its devices
+            where = args.coordinator, args.processes, args.process_id
+            try:  # a host that is killed is missed by the others after half a minute
+                jax.distributed.initialize(*where, heartbeat_timeout_seconds=30)
+            except (RuntimeError, ValueError) as error:
+                raise Failure(f"argument --distributed: {error}", 2) from None
+        elif (args.coordinator, args.processes, args.process_id) != (None, None, None):
+            raise Failure("--coordinator, --processes, --process-id need --distributed", 2)
+        with ending_together():
+            run(args)
+    except Failure as failure:
+        parser.exit(failure.status, f"{parser.prog}: error: {failure}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -313,8 +256,12 @@ def make_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("recipe (None: what is usual for the data)").add_argument
     add("--data-dir", type=Path, help="CIFAR-10, or train/CLASS/*.JPEG and val/CLASS/*.JPEG")
-    add("--schedule", help='the lr by updates: "per_epoch(MultiStepLR(0.1, [82, 123]), 391)"')
-    add("--updates", type=positive, help="how many in all")
+    lrs = parser.add_mutually_exclusive_group()
+    lrs.add_argument("--epoch-schedule", help='the lr by epochs: "MultiStepLR(0.1, [82, 123])"')
+    lrs.add_argument("--schedule", help='by updates: "MultiStepLR(0.1, [32000, 48000])"')
+    lengths = parser.add_mutually_exclusive_group()
+    lengths.add_argument("--epochs", type=positive, help="passes over the training images")
+    lengths.add_argument("--updates", type=positive, help="the length in updates")
     add("--batch-size", type=positive, help="images in one update, over all devices")
     add("--depth", type=positive, help="6 n + 2 for small images; 50, 101 or 152 for JPEGs")
     add("--width", type=positive, help="channels of the first stage")
@@ -338,6 +285,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("run").add_argument
     add("--out", type=Path, default="runs/resnet", help="folder for all files, one for all hosts")
     add("--resume", action="store_true", help="go on from the last checkpoint there, if any")
+    add("--override", action="store_true", help="go on although arguments or data have changed")
     add("--save-every", type=positive, default=1000, help="updates between checkpoints")
     add("--keep", type=positive, default=3, help="checkpoints that are kept")
     add("--test-every", type=positive, default=1000, help="updates between tests")

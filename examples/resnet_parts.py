@@ -1,25 +1,18 @@
-"""The parts of examples/resnet.py: the network, the images, and what a person sees."""
+"""The parts of examples/resnet.py: the network and the images."""
 
-import csv
 import functools
-import math
+import hashlib
 import pickle
-import re
-import time
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.summary import scalar
-from tensorboardX.writer import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-from tqdm import tqdm
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 HE_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -99,6 +92,7 @@ class Images(NamedTuple):
 
 
 class DataSet(NamedTuple):
+    name: str  # of what is in it
     train: Images
     test: Images
     classes: int
@@ -160,30 +154,51 @@ def load(folder, image_size):
     )
 
 
+def name_of(train, test, *contents):
+    """Two data sets of one name give the same run."""
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return f"{len(train):,} and {len(test):,} images, sha256 {digest.hexdigest()[:16]}"
+
+
 def digits():
     """scikit-learn's 1,797 digits of 8 x 8 pixels, each pixel 4 x 4 times."""
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images = images.repeat(4, 1).repeat(4, 2).repeat(3, 3)
     parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
-    recipe = dict(
-        depth=8, width=16, batch_size=128, updates=160, schedule="MultiStepLR(0.1, [100, 140])"
-    )
+    recipe = {"depth": 8, "width": 16, "batch_size": 128, "epochs": 15}
+    recipe |= {"epoch_schedule": "MultiStepLR(0.1, [9, 13])"}
     train, test = in_memory(parts[0], parts[2]), in_memory(parts[1], parts[3])
-    return DataSet(train, test, 10, False, 32, 4, False, (0.3,) * 3, (0.38,) * 3, recipe)
+    mean, std = (0.3,) * 3, (0.38,) * 3
+    return DataSet("digits", train, test, 10, False, 32, 4, False, mean, std, recipe)
+
+
+PUBLISHED = {  # MD5 of the files of 10,000 images each
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
 
 
 def cifar10(folder, suffix, read):
     def images(names):
-        data, labels = zip(*(read(existing(folder / f"{name}{suffix}")) for name in names))
+        paths = [existing(folder / f"{name}{suffix}") for name in names]
+        data, labels = zip(*(checked(path, *read(path)) for path in paths))
         pixels = np.concatenate(data).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        return in_memory(np.ascontiguousarray(pixels), np.concatenate(labels))
+        return in_memory(np.ascontiguousarray(pixels), np.concatenate(labels)), *data, *labels
 
-    train, test = images([f"data_batch_{i}" for i in range(1, 6)]), images(["test_batch"])
-    schedule = "MultiStepLR(0.1, [32000, 48000])"
-    recipe = dict(depth=20, width=16, batch_size=128, updates=64_000, schedule=schedule)
+    train, *contents = images([f"data_batch_{i}" for i in range(1, 6)])
+    test, *more = images(["test_batch"])
+    name = name_of(train.labels, test.labels, *contents, *more)
+    recipe = {"depth": 20, "width": 16, "batch_size": 128, "epochs": 164}
+    recipe |= {"epoch_schedule": "MultiStepLR(0.1, [82, 123])"}
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    return DataSet(train, test, 10, False, 32, 4, True, mean, std, recipe)
+    return DataSet(name, train, test, 10, False, 32, 4, True, mean, std, recipe)
 
 
 def existing(path):
@@ -193,8 +208,11 @@ def existing(path):
 
 
 class OnlyArrays(pickle.Unpickler):
-    def find_class(self, module, name):  # else a file could run any code
-        if name not in ("_reconstruct", "ndarray", "dtype", "encode"):
+    """What CIFAR-10's own files name, and nothing else: a pickle could run any code."""
+
+    def find_class(self, module, name):
+        modules = {"ndarray": "numpy", "dtype": "numpy", "_reconstruct": "numpy.core.multiarray"}
+        if modules.get(name) != module:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return super().find_class(module, name)
 
@@ -203,9 +221,17 @@ def read_pickle(path):
     try:
         with path.open("rb") as file:
             batch = OnlyArrays(file, encoding="bytes").load()
-        return batch[b"data"], batch[b"labels"]
-    except (pickle.UnpicklingError, EOFError, KeyError) as error:
+            file.seek(0)
+            md5 = hashlib.file_digest(file, "md5").hexdigest()
+        if not isinstance(batch, dict):
+            raise TypeError(f"{type(batch).__name__}, expected a dict of data and labels")
+        data, labels = batch[b"data"], batch[b"labels"]
+        is_changed = len(data) == 10_000 and md5 != PUBLISHED[path.name]
+    except Exception as error:  # a broken pickle may raise any
         raise ValueError(f"{path} is no batch of CIFAR-10: {error!r}") from None
+    if is_changed:  # which may be what one wants
+        print(f"{path} is not the published file: MD5 {md5}", file=sys.stderr)
+    return data, labels
 
 
 def read_binary(path):
@@ -216,17 +242,36 @@ def read_binary(path):
     return records[:, 1:], records[:, 0]
 
 
+def checked(path, pixels, labels):
+    """A batch of CIFAR-10, if it is one."""
+    shape = getattr(pixels, "shape", ())
+    if len(shape) != 2 or shape[1] != 3072 or pixels.dtype != np.uint8:
+        found = f"{pixels.dtype}{[*shape]}" if shape else type(pixels).__name__
+        raise ValueError(f"{path}: the images are {found}, expected uint8 in 3,072 columns")
+    if not isinstance(labels, list) and getattr(labels, "ndim", 0) != 1:
+        raise ValueError(f"{path}: the labels are {type(labels).__name__}, expected a list")
+    if not len(labels) == len(pixels) > 0:
+        what = f"{len(labels):,} labels of {len(pixels):,} images"
+        raise ValueError(f"{path}: {what}, expected one of each")
+    for row, label in enumerate(labels):
+        if not isinstance(label, (int, np.integer)) or not 0 <= label <= 9:
+            what = f"row {row} (from 0) has the label {label}"
+            raise ValueError(f"{path}: {what}, expected an integer from 0 to 9")
+    return np.ascontiguousarray(pixels), np.asarray(labels, np.int32)
+
+
 def jpegs(folder, size):
     """ImageNet's layout: train/CLASS/*.JPEG and val/CLASS/*.JPEG, classes in order of name."""
     stored = size * 256 // 224
 
-    def decode(path):
+    def decode(path, row):
         try:
             with Image.open(path) as image:
                 image.draft("RGB", (stored, stored))  # decodes no more pixels than are needed
                 return np.asarray(ImageOps.fit(image.convert("RGB"), (stored, stored)))
-        except OSError as error:
-            raise ValueError(f"{path} cannot be read: {error}") from None
+        except Exception as error:  # Pillow raises many: a broken file, a bomb of pixels
+            what = f"{path} (row {row} of {path.parents[1].name}, from 0) cannot be read"
+            raise ValueError(f"{what}, expected a JPEG: {error}") from None
 
     def images(part):
         paths = sorted(existing(folder / part).glob("*/*.[jJ][pP]*[gG]"))
@@ -235,112 +280,15 @@ def jpegs(folder, size):
                 f"{folder}/{part}: has JPEGs in other folders than {folder}/train has, or none: "
                 f"{', '.join(sorted(missing)[:5])}"
             )
-        labels = [classes[path.parent.name] for path in paths]
-        return Images(
-            lambda rows: np.stack([decode(paths[i]) for i in rows]), np.array(labels, np.int32)
-        )
+        labels = np.array([classes[path.parent.name] for path in paths], np.int32)
+        names = "\n".join(str(path.relative_to(folder)) for path in paths).encode()
+        return Images(lambda rows: np.stack([decode(paths[i], i) for i in rows]), labels), names
 
     names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
     classes = {name: i for i, name in enumerate(names)}
-    train, test = images("train"), images("val")
-    updates = -(-90 * len(train.labels) // 256)
-    schedule = f"StepLR(0.1, {-(-updates // 3)})"
-    recipe = dict(depth=50, width=64, batch_size=256, updates=updates, schedule=schedule)
+    (train, train_names), (test, test_names) = images("train"), images("val")
+    name = name_of(train.labels, test.labels, train_names, test_names)
+    recipe = {"depth": 50, "width": 64, "batch_size": 256, "epochs": 90}
+    recipe |= {"epoch_schedule": "StepLR(0.1, 30)"}
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return DataSet(train, test, len(classes), True, size, 0, True, mean, std, recipe)
-
-
-COLUMNS = ["update", "lr", "loss", "accuracy", "gradient_norm", "test_loss", "test_accuracy"]
-CURVES = ["loss", "accuracy", "lr", "gradient_norm"]
-
-
-class Log:
-    """What a person sees, written by host 0: the bar, metrics.csv, TensorBoard, curves.png."""
-
-    def __init__(self, args, done):
-        self.args, self.rows = args, []
-        path = args.out / "metrics.csv"
-        if done:
-            with path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["update"]) <= done]
-        self.file = path.open("w", newline="")
-        self.csv = csv.DictWriter(self.file, COLUMNS, lineterminator="\n")
-        self.csv.writeheader()
-        self.csv.writerows(self.rows)
-        # Not a SummaryWriter: its thread would stop at a full disk, and the program wait for it.
-        (args.out / "tensorboard").mkdir(parents=True, exist_ok=True)
-        self.board = EventsWriter(str(args.out / "tensorboard" / "events"))
-        start = SessionLog(status=SessionLog.START)  # from here on older events are hidden
-        self.board.write_event(Event(wall_time=time.time(), step=done + 1, session_log=start))
-        images, seen = args.updates * args.batch_size, done * args.batch_size
-        self.bar = tqdm(total=images, initial=seen, unit=" images", unit_scale=True)
-
-    def add(self, last, metrics, tested):
-        """The metrics of the updates up to `last`, and what the test after it gave."""
-        number, row = len(metrics["lr"]), {}
-        for i, update in enumerate(range(last - number + 1, last + 1)):
-            row = {"update": update} | {k: metrics[k][i] for k in COLUMNS if k in metrics}
-            row |= tested if update == last else {}
-            if update % self.args.log_every == 0 or "test_loss" in row:
-                self.rows.append(row)
-                self.csv.writerow(row)
-                for name in row.keys() - {"update"}:
-                    value = scalar(name, row[name])
-                    event = Event(wall_time=time.time(), step=update, summary=value)
-                    self.board.write_event(event)
-        for file in (self.file, self.board):
-            file.flush()
-        if tested:
-            self.bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
-        self.bar.set_postfix_str(f"loss {row['loss']:.3f}, lr {row['lr']:.4g}", refresh=False)
-        self.bar.update(number * self.args.batch_size)
-
-    def close(self):
-        for part in (self.bar, self.board, self.file):
-            part.close()
-        figure = Figure(figsize=(7, 8), layout="constrained")
-        figure.suptitle(self.args.schedule)
-        for name, axes in zip(CURVES, figure.subplots(len(CURVES), sharex=True), strict=True):
-            for column, color in ((name, "tab:gray"), (f"test_{name}", "tab:blue")):
-                rows = [row for row in self.rows if row.get(column, "") != ""]
-                values = [[float(row[k]) for row in rows] for k in ("update", column)]
-                style = "steps-pre" if name == "lr" else "default"
-                axes.plot(*values, color=color, label=column, drawstyle=style)
-            axes.set(ylabel=name.replace("_", " "), xlabel="updates")
-            axes.set_yscale("linear" if name == "accuracy" else "log")
-            axes.grid(alpha=0.25)
-            axes.label_outer()
-            if name in ("loss", "accuracy"):
-                axes.legend(frameon=False)
-        figure.savefig(self.args.out / "curves.png", dpi=150)
-
-
-def print_costs(ours, constant):
-    """What the compiler says of an update, and of the same with a constant lr."""
-    # The compiler counts -1 s for each of its calls named ConcatBitcast.
-    seconds = [
-        c.cost_analysis()["optimal_seconds"] + c.as_text().count('"ConcatBitcast"')
-        for c in (ours, constant)
-    ]
-    instructions = [c.as_text().count(" = ") for c in (ours, constant)]
-    memory, mib = ours.memory_analysis(), 2**20
-    arguments = memory.argument_size_in_bytes
-    peak = arguments + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    peak += memory.temp_size_in_bytes + memory.generated_code_size_in_bytes
-    print(
-        f"memory of a chip: {peak / mib:.1f} MiB, state and batch {arguments / mib:.1f} MiB of it"
-    )
-    print(f"an update: {seconds[0] * 1e6:.1f} us, as the compiler estimates")
-    for kind in ("all-reduce", "all-gather", "reduce-scatter", "collective-permute", "all-to-all"):
-        found = re.findall(rf" = (.*?) {kind}(?:-start)?\(", ours.as_text())
-        arrays = re.findall(r"[a-z](\d+)\[([\d,]*)\]", " ".join(found))
-        sizes = [
-            int(bits) // 8 * math.prod(map(int, n.split(",") if n else [])) for bits, n in arrays
-        ]
-        if found:
-            print(f"{kind}: {len(found)} in an update, {sum(sizes) / 2**10:.1f} KiB")
-    added, share = instructions[0] - instructions[1], seconds[0] / seconds[1] - 1
-    print(
-        f"the schedule adds to a constant lr: {added} of {instructions[0]:,} instructions, ", end=""
-    )
-    print(f"{share:+.3%} of the estimate")
+    return DataSet(name, train, test, len(classes), True, size, 0, True, mean, std, recipe)

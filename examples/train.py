@@ -13,9 +13,10 @@ program runs on one device, on many and on many hosts; every batch is split over
 """
 
 import argparse
+import contextlib
 import csv
+import json
 import math
-import shutil
 from pathlib import Path
 from textwrap import fill
 
@@ -122,17 +123,35 @@ def main():
     model, optimizer = create()
 
     folder = args.out.absolute() / "checkpoints"
-    if is_main and not args.resume:
-        shutil.rmtree(folder, ignore_errors=True)
     keep_last = ocp.CheckpointManagerOptions(max_to_keep=1)
-    checkpoints = ocp.CheckpointManager(folder, options=keep_last)
-    done, rows = checkpoints.latest_step() or 0, []  # epochs, and what they gave
+    arguments = {k: getattr(args, k) for k in ("batch_size", "momentum", "weight_decay", "seed")}
+    arguments["schedule"] = repr(schedule)
+    asked = folder / "arguments.json"
+    try:
+        checkpoints = ocp.CheckpointManager(folder, options=keep_last)
+        done, rows = checkpoints.latest_step() or 0, []  # epochs, and what they gave
+        if done and args.overwrite:
+            for step in checkpoints.all_steps():
+                checkpoints.delete(step)
+            done = 0
+        elif done and not args.resume:
+            choice = "--resume goes on, --overwrite deletes them, or give another"
+            parser.error(f"argument --out: {folder} has the checkpoints of a run: {choice}")
+        if done and asked.exists() and not args.override:
+            if changed := differences(asked, arguments):
+                parser.error(f"{asked}: the run had another {changed}. --override takes these")
+        if is_main:
+            with replace(asked) as file:
+                json.dump(arguments, file, indent=1)
+    except OSError as error:
+        parser.error(f"argument --out: {error}")
     early_stopping = EarlyStopping(patience=args.early_stopping)
     if done:
         like = ocp.args.StandardRestore(nnx.state((model, optimizer)))
         nnx.update((model, optimizer), checkpoints.restore(done, args=like))
-        with (args.out / "metrics.csv").open(newline="") as file:
-            rows = list(csv.DictReader(file))[:done]
+        if (args.out / "metrics.csv").exists():  # else only the checkpoints were brought here
+            with (args.out / "metrics.csv").open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < done]
         for row in rows:
             early_stopping = early_stopping.update(float(row["test_loss"]))
 
@@ -169,24 +188,38 @@ def main():
         checkpoints.save(epoch + 1, args=ocp.args.StandardSave(state))
     checkpoints.close()
     bar.close()
-    if is_main:
+    if is_main and rows:
         plot(rows, args.out / "curves.png", title=str(schedule))
         print(f"wrote {args.out}/metrics.csv and {args.out}/curves.png")
 
 
-def write_rows(path, rows):
-    partial = path.with_suffix(".partial")  # an interrupted run leaves the old file or the new
+@contextlib.contextmanager
+def replace(path):
+    """A file to write; an interrupted run leaves the old one or the new."""
+    partial = path.with_suffix(".partial")
     with partial.open("w", newline="") as file:
+        yield file
+    partial.replace(path)
+
+
+def write_rows(path, rows):
+    with replace(path) as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
+
+
+def differences(path, arguments):
+    """Those arguments that are others in the file, as text."""
+    before = json.loads(path.read_text())
+    pairs = ((name, before.get(name), value) for name, value in arguments.items())
+    return "; ".join(f"{name}: {then} and not {now}" for name, then, now in pairs if then != now)
 
 
 def plot(rows, path, title):
     table = np.array([list(row.values()) for row in rows], np.float32)  # text where resumed
     _, lr, train_loss, test_loss, accuracy = table.T
-    edges = range(len(rows) + 1)  # epoch 0 lies between 0 and 1, and is measured at 1
+    edges = np.arange(len(rows) + 1) + int(table[0, 0])  # epoch 0 is measured at 1
     figure = Figure(figsize=(7, 7), layout="constrained")
     top, middle, bottom = figure.subplots(3, sharex=True, height_ratios=[3, 3, 2])
     top.set(title=fill(title, 80), ylabel="loss", yscale="log")
@@ -201,14 +234,14 @@ def plot(rows, path, title):
     bottom.yaxis.set_major_formatter("{x:g}")
     bottom.stairs(lr, edges, baseline=None, color="tab:red", linewidth=2)
     bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    falls = [i for i in edges[1:-1] if lr[i] != lr[i - 1]]
+    falls = [i for i in range(1, len(rows)) if lr[i] != lr[i - 1]]
     for i in [0, *falls] if len(falls) < 6 else []:
-        bottom.annotate(f"{lr[i]:.3g}", (i, lr[i]), (4, 4), textcoords="offset points")
+        bottom.annotate(f"{lr[i]:.3g}", (edges[i], lr[i]), (4, 4), textcoords="offset points")
     for axes in (top, middle, bottom):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         for i in falls:
-            axes.axvline(i, color="tab:red", alpha=0.6, linewidth=1, linestyle=":")
+            axes.axvline(edges[i], color="tab:red", alpha=0.6, linewidth=1, linestyle=":")
     figure.savefig(path, dpi=150)
 
 
@@ -258,6 +291,8 @@ def make_parser():
     out_help = "folder for metrics.csv, curves.png and checkpoints, one for all hosts"
     add("--out", type=Path, default="runs/digits", help=out_help)
     add("--resume", action="store_true", help="go on from the last checkpoint there, if any")
+    add("--override", action="store_true", help="go on although the arguments have changed")
+    add("--overwrite", action="store_true", help="delete the checkpoints that are there")
     add("--distributed", action="store_true", help="run as one of many hosts")
     return parser
 

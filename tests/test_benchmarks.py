@@ -1,5 +1,11 @@
 """The benchmarks: what they count and compare."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +13,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from benchmarks import accuracy, program, timing
+from benchmarks import accuracy, clock, program, timing
 from benchmarks.family import adapters, family, in_optax, jaxsched
 from benchmarks.table import Row, at_most, missed, table
 from tests.schedules import ARGUMENTS
@@ -131,3 +137,119 @@ def test_the_highest_ratio_is_held_against_the_goal():
     row = at_most("calls", 1.0, found, limit="nothing: 0.9")
     assert missed([row, Row("GPU", "not measured", "1", None)]) == ["calls"]
     assert "**missed**<br><sub>limit: nothing: 0.9</sub>" in table([row])
+
+
+# -- on a device, by the clock: here on the CPU, in a short form -----------------------------------
+
+
+@pytest.fixture
+def standard_promotion():
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def beside_optax(rows):
+    for row in rows:
+        assert row.measured != "not measured" and row.met is not None
+        assert re.search(r"optax: (\d|NaN)|optax's", f"{row.small} {row.what}"), row
+    return [float(row.measured.rstrip("%")) for row in rows]
+
+
+@pytest.mark.slow
+def test_traces_run_through_the_devices_own_arithmetic(standard_promotion):
+    near, same, worst = beside_optax(clock.traces(names=("StepLR",)))
+    assert (near, same, worst) == (100, 100, 0)
+    (*_, row) = clock.traces(lambda: True, ("StepLR", "CosineAnnealingLR"))
+    assert row.small.endswith("1 of 2 classes")
+
+
+@pytest.mark.slow
+def test_updates_and_calls_are_timed_beside_optaxs(standard_promotion):
+    rows = [*clock.updates(1, 8), *clock.jitted(1), *clock.eager(1)]
+    assert all(0 < ratio < 100 for ratio in beside_optax(rows))
+
+
+@pytest.mark.slow
+def test_the_examples_are_timed_beside_optaxs(standard_promotion):
+    rows = [*clock.train(1, 1), *clock.resnet(1, (1,), batch=8, width=4)]
+    assert all(0 < ratio < 100 for ratio in beside_optax(rows))
+    assert rows[-1].small.endswith("images a second")
+
+
+def report(tmp_path):
+    path = tmp_path / "RESULTS.md"
+    path.write_text(clock.RESULTS.read_text())
+    return path
+
+
+def test_where_there_is_no_such_device_it_says_so_and_measures_nothing(tmp_path, capsys):
+    path = report(tmp_path)
+    before = path.read_text()
+    for kind in ("gpu", "tpu"):
+        assert clock.main(kind, [pytest.fail], path) == 2
+        message = f"JAX sees no {kind.upper()} here, but cpu: not measured\n"
+        assert capsys.readouterr().err == message
+    assert path.read_text() == before
+
+
+def one_row():
+    return [Row("a call", "1.00", "1", True, "optax: 2.00")]
+
+
+def fails():
+    raise MemoryError("of the device")
+
+
+def test_rows_stand_in_a_section_of_their_own_which_the_next_run_replaces(tmp_path):
+    path = report(tmp_path)
+    before = path.read_text()
+    assert clock.main("cpu", [one_row], path) == 0
+    after = path.read_text()
+    assert after.startswith(before.rstrip()) and after.count("## On a CPU, by the clock\n") == 1
+    assert f"jax {jax.__version__}, " in after and "| a call | 1.00<br>" in after
+    assert clock.main("cpu", [one_row], path) == 0
+    assert path.read_text() == after
+    assert clock.sections(after, ["cpu"])["cpu"] in after
+    assert clock.sections(after)["gpu"] in before  # and the others stay
+
+
+def test_a_part_that_fails_costs_no_other_its_row(tmp_path, capsys):
+    path = report(tmp_path)
+    assert clock.main("cpu", [fails, one_row], path) == 1
+    rows = clock.sections(path.read_text(), ["cpu"])["cpu"]
+    assert "| fails | not measured<br><sub>MemoryError</sub> |" in rows and "| a call |" in rows
+    assert "MemoryError: of the device" in capsys.readouterr().err
+
+
+def test_what_the_time_does_not_suffice_for_is_not_measured():
+    rows, is_whole = clock.rows_of([one_row], limit=-1)
+    assert not is_whole and rows[0].measured == "not measured" and rows[0].small == "TimeoutError"
+
+
+BARE = """
+import sys
+for name in ("sklearn", "matplotlib", "tqdm", "PIL", "tensorboardX"):
+    sys.modules[name] = None
+from benchmarks import clock
+module = clock.example("resnet")
+assert module.Program and clock.example("train").Net
+assert all(sys.modules[name] is None for name in ("sklearn", "matplotlib", "tqdm"))
+"""
+
+
+@pytest.mark.slow
+def test_the_examples_are_there_without_what_they_draw_and_read_with():
+    line, env = [sys.executable, "-c", BARE], os.environ | {"JAX_PLATFORMS": "cpu"}
+    root = Path(__file__).parents[1]
+    process = subprocess.run(line, env=env, cwd=root, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["gpu", "tpu"])
+def test_as_a_program_it_ends_with_2_where_there_is_no_such_device(kind):
+    line, env = [sys.executable, "-m", f"benchmarks.{kind}"], os.environ | {"JAX_PLATFORMS": "cpu"}
+    root = Path(__file__).parents[1]
+    process = subprocess.run(line, env=env, cwd=root, capture_output=True, text=True)
+    assert process.returncode == 2
+    assert f"JAX sees no {kind.upper()} here, but cpu: not measured" in process.stderr

@@ -127,7 +127,7 @@ def test_every_schedule_of_train_gives_its_staircase(tmp_path, arguments, expect
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path):
     def metrics_file(out, seed):
-        train(tmp_path / out, "--epochs", 2, "--seed", seed)
+        train(tmp_path / out, "--epochs", 2, "--seed", seed, "--overwrite")
         return (tmp_path / out / "metrics.csv").read_bytes()
 
     first = metrics_file("a", seed=1)
@@ -229,6 +229,38 @@ def test_a_killed_run_keeps_its_rows_and_resumes_to_the_very_same_file(tmp_path,
     assert metrics.read_text() == whole.read_text()
     assert whole.read_text().startswith(killed)
     assert_is_png(metrics.with_name("curves.png"))
+
+
+@pytest.mark.slow
+def test_train_keeps_another_runs_checkpoints_and_says_what_has_changed(tmp_path):
+    out, once = tmp_path / "run", ["--epochs", 1]
+    train(out, *once)
+    saved = [*(out / "checkpoints").rglob("*")]
+
+    def refused(*line):
+        process = run("--out", out, *once, *line)
+        assert process.returncode == 2
+        return process.stderr.splitlines()[-1]
+
+    choice = "--resume goes on, --overwrite deletes them, or give another"
+    assert refused().endswith(f"{out}/checkpoints has the checkpoints of a run: {choice}")
+    changed = refused("--resume", "--seed", 3, "--lr", 0.1)
+    assert "arguments.json: the run had another seed: 0 and not 3; schedule: MultiSte" in changed
+    assert [*(out / "checkpoints").rglob("*")] == saved
+    train(out, "--epochs", 2, "--resume", "--seed", 3, "--override")
+    rows = (out / "metrics.csv").read_bytes()
+
+    (out / "metrics.csv").unlink()  # only the checkpoints were copied
+    assert train(out, "--epochs", 3, "--resume", "--seed", 3)["epoch"].tolist() == [2]
+    assert train(out, *once, "--overwrite")["epoch"].tolist() == [0]
+    assert (out / "metrics.csv").read_bytes() == b"".join(rows.splitlines(keepends=True)[:2])
+
+
+def test_train_names_a_folder_that_it_cannot_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    process = run("--out", tmp_path / "file" / "deeper")
+    assert process.returncode == 2
+    assert "error: argument --out: " in process.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
