@@ -171,7 +171,7 @@ def test_what_a_resumed_run_writes_again_is_left_out():
     lrs = STEPS(counts)
     lrs[55:60] = 9
     comparison = js.compare(STEPS, {"step": counts, "lr": lrs})
-    assert comparison and "9 more are left out" in str(comparison), str(comparison)
+    assert comparison and "10 more are left out" in str(comparison), str(comparison)
 
 
 # -- one mistake, and two ------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
-from jaxsched._base.ops import NUMPY, PYTHON
+from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import (
     MOST_TABULATED,
@@ -24,13 +24,17 @@ from jaxsched._desk.curve import (
     epoch_lengths,
 )
 from jaxsched._desk.diagnose import Log, Reading, diagnose
+from jaxsched._desk.evidence import what_is_not_shown
 from jaxsched._desk.mistakes import MISTAKES
+from jaxsched._desk.numbering import distinct, numbered
 from jaxsched._desk.record import Record, Recorded, read_log
+from jaxsched._desk.replay import replay, told
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _FEW_COUNTS = 1000  # for which calling a function takes no longer than compiling it
+_MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,12 @@ class Comparison:
 
 
 def compare(
-    schedule: AnySchedule, recorded: Recorded, *, steps_per_epoch: EpochLengths | None = None
+    schedule: AnySchedule,
+    recorded: Recorded,
+    *,
+    steps_per_epoch: EpochLengths | None = None,
+    lr: Any = None,
+    step: Any = None,
 ) -> Comparison:
     """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
 
@@ -187,26 +196,30 @@ def compare(
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         as_schedule("schedule", schedule)
-    record = read_log(recorded, is_plateau)
-    numberings = _numberings(record, clock)
-    shown, horizon, replay = numberings, COUNT_MAX, _no_replay
+    record = read_log(recorded, is_plateau, lr, step)
+    clock, said = _clock(record, schedule, clock)
+    record, numberings, notes = numbered(record, clock)
+    horizon, replayed = COUNT_MAX, _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
                 "`recorded` must have a column `val_loss`, `metric` or the like, which a "
                 "ReduceLROnPlateau is told"
             )
-        note, counts = next(iter(numberings.items()))
-        numberings = {note: np.arange(len(counts))}
-        replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
+        note, counts, _ = numberings[0]
+        shown = {note: counts}
+        read = {note: np.arange(len(counts))}
+        metrics = told(record.metrics, counts, clock)
+        replayed = functools.partial(replay, metrics=metrics)
     else:
-        last = max(int(counts[-1]) for counts in numberings.values())
+        last = max(int(numbering.counts[-1]) for numbering in numberings)
         schedule, horizon = _tabulated(schedule, last + 2)
         if clock is not None and not epoch_lengths(schedule):
             schedule = per_epoch(schedule, clock.lengths)
+        shown = read = distinct(numberings, schedule)
     logs = {
-        note: Log(counts, record.lrs, record.slack, schedule, horizon, replay)
-        for note, counts in numberings.items()
+        note: Log(counts, record.lrs, record.slack, schedule, horizon, replayed)
+        for note, counts in read.items()
     }
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
     note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
@@ -214,91 +227,78 @@ def compare(
     if len(wrong[note]):
         explained, diagnoses = diagnose(Reading(schedule), logs, MISTAKES)
     note = note if explained is None else explained
-    notes = [note] * bool(note)
-    if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
-        notes.append(f"They are compared to the {record.digits} that the log prints.")
-    if record.repeated:
-        notes.append(f"{record.repeated} more are left out, because the run wrote them again.")
-    rows = wrong[note]
-    comparison = Comparison(not len(rows), num_rows=len(record.lrs), notes=tuple(notes))
+    rows, log = wrong[note], logs[note]
+    is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
+    is_told[rows] = True
+    comparison = Comparison(
+        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *notes, note)
+    )
+    comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:
-        return comparison
+        lrs = log.expected(Reading(schedule), log.counts)[is_told]
+        missing = what_is_not_shown(schedule, horizon, log.counts[is_told], lrs)
+        return dataclasses.replace(
+            comparison, notes=(*comparison.notes, *[missing] * bool(missing))
+        )
     row = int(rows[0])
     count = int(shown[note][row])
     return dataclasses.replace(
         comparison,
         count=count,
         epoch=None if clock is None else int(clock.epoch(count, PYTHON)[0]),
-        expected=float(logs[note].expected(Reading(schedule), logs[note].counts[[row]])[0]),
+        expected=float(log.expected(Reading(schedule), log.counts[[row]])[0]),
         found=float(record.lrs[row]),
         diagnoses=diagnoses,
         num_different=len(rows),
     )
 
 
-def _numberings(record: Record, clock: Clock | None) -> dict[str, np.ndarray]:
-    """The counts of the rows, by what there is to say about them."""
-    labels = record.labels
-    if labels is None:
-        return {"": np.arange(len(record.lrs))}
-    numberings = {"": labels}
-    if labels[0] == 1 and (np.diff(labels) <= 1).all():
-        numberings = {
-            "They are numbered from 1, which is count 0.": labels - 1,
-            "The first one is count 1.": labels,
-        }
-    if record.in_epochs and clock is not None:
-        numberings = {note: _in_updates(epochs, clock) for note, epochs in numberings.items()}
-    return numberings
-
-
-def _in_updates(epochs: np.ndarray, clock: Clock) -> np.ndarray:
-    """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
-    if (int(epochs[-1]) + 1) * int(np.max(clock.lengths)) >= 2**53:
-        raise ValueError(f"`recorded` must have counts below 2**53, got epoch {epochs[-1]}")
-    starts = clock.first_update(epochs, NUMPY)
-    lengths = np.broadcast_to(clock.epoch(starts, NUMPY)[2], starts.shape)
-    first, rows = np.unique(epochs, return_index=True, return_counts=True)[1:]
-    place = np.arange(len(epochs)) - np.repeat(first, rows)
-    if place.any() and (rows[:-1] != lengths[first][:-1]).any():
+def _clock(
+    record: Record, schedule: Any, clock: Clock | None
+) -> tuple[Clock | None, tuple[str, ...]]:
+    """The clock that is given, or that of a schedule in updates, if the rows have epochs."""
+    named = epoch_lengths(schedule)
+    if clock is not None or not named or not (record.in_epochs or record.epochs is not None):
+        return clock, ()
+    if len(named) > 1:
+        if not record.in_epochs:
+            return None, ()
         raise ValueError(
-            "`recorded` must have a column `step`, or one row for each epoch, or as many as "
-            f"`steps_per_epoch` says, got {rows[0]} of epoch {epochs[0]}"
+            "`steps_per_epoch` must be given: the rows are epochs, and the schedule names "
+            f"{' and '.join(map(str, named))} updates in one"
         )
-    return starts + place
+    (lengths,) = named
+    if not record.in_epochs:
+        return Clock(lengths), ()
+    length = f"{lengths} updates" if isinstance(lengths, int) else "as many updates"
+    return Clock(lengths), (f"The rows are epochs of {length}, as the schedule has them.",)
 
 
-def _told(metrics: list[Any], counts: np.ndarray, clock: Clock | None) -> list[Any]:
-    """What a plateau is told after each row: the last metric of an epoch, after its last row."""
-    if clock is None:
-        return metrics
-    epochs = clock.epoch(counts, NUMPY)[0]
-    told: list[Any] = [None] * len(metrics)
-    last = None
-    for row, metric in enumerate(metrics):
-        last = last if metric is None else metric
-        if row + 1 == len(metrics) or epochs[row + 1] != epochs[row]:
-            told[row], last = last, None
-    return told
+def _noted(
+    comparison: Comparison, record: Record, is_told: np.ndarray, wrong: list[int]
+) -> Comparison:
+    """With the notes on what is compared."""
+    notes = [note for note in comparison.notes if note]
+    if not is_told.any():
+        raise ValueError(
+            "`recorded` must print more digits: half a unit of the last one is more than "
+            f"{_MOST_SLACK:.0%} of each learning rate"
+        )
+    if comparison.equal and max(wrong) > 0:
+        notes.append(f"Read otherwise, {max(wrong)} of them differ.")
+    if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
+        notes.append(f"They are compared to the {record.digits} that the log prints.")
+    if not is_told.all():
+        row = int(np.argmin(is_told))
+        notes.append(
+            f"{np.count_nonzero(~is_told)} more print too few digits to be compared, as "
+            f"{record.lrs[row]:g}."
+        )
+    return dataclasses.replace(comparison, notes=tuple(notes))
 
 
 def _no_replay(plateau: ReduceLROnPlateau) -> RecordedLR:
     raise AssertionError("only a plateau is replayed")
-
-
-def _replay(plateau: ReduceLROnPlateau, metrics: list[Any]) -> RecordedLR:
-    """The learning rates in each row and after the last one, in double precision."""
-    best = math.inf if plateau.mode == "min" else -math.inf
-    bad = cooldown = cuts = 0
-    places = [0]
-    for metric in metrics:
-        if metric is not None:
-            is_better = plateau._is_better(metric, best)
-            best = metric if is_better else best
-            bad, cooldown, cut = plateau._counters(is_better, bad, cooldown, PYTHON)
-            cuts += cut
-        places.append(cuts)
-    return RecordedLR(plateau._lrs[np.minimum(places, len(plateau._lrs) - 1)])
 
 
 # -- schedules on the host -----------------------------------------------------------------------
