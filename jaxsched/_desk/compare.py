@@ -112,9 +112,10 @@ def compare(
     off-by-one: The log is one count late: each row has the learning rate of the count before. ...
     ```
 
-    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or to
-    the digits that the log prints, if it prints three or more. Less than 1e-15 of the largest
-    learning rate in the log counts as 0.
+    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or, if
+    it is text, to the digits that the log prints, if it prints three or more. Less than 1e-15 of the
+    largest learning rate in the log counts as 0. Rows whose last digit is more than 10 % of the
+    number cannot be compared, and are counted in the notes.
 
     `recorded` is one of
 
@@ -122,23 +123,25 @@ def compare(
     numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
     columns     a mapping, a DataFrame, or a list of rows that are mappings
     a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
-                of Hugging Face's trainer_state.json; of a TensorBoard event file or its folder,
-                if the package tensorboard is installed
+                of Hugging Face's trainer_state.json; of lines of text, as fairseq, Megatron and
+                torchtune print them; of a TensorBoard event file or its folder, if the package
+                tensorboard is installed, or of what it downloads
     ```
 
     with these columns, in upper or lower case:
 
     ```text
-    lr      or learning_rate, last_lr; also lr-SGD, train/lr, lr/group0 and the like, if it is one
-    step    or global_step, update, iteration, iter, count: the count of the row
-    epoch   if there is no step
+    lr      or learning_rate; also lr-SGD, train/lr, lr/group0 and the like, if it is one
+    step    or global_step, num_updates, iteration and the like: the count of the row
+    epoch   if there is no step, or the step starts again in each
     metric  for a ReduceLROnPlateau: val_loss, eval_loss, valid_loss, test_loss, metric or loss
     ```
 
-    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Rows
-    numbered 1, 2, 3 ... are the counts 0, 1, 2 ... or, if that fits better, 1, 2, 3 ... If the
-    numbers go back, as in the log of a run that was resumed, the rows that the run wrote again are
-    left out.
+    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Where
+    the log may number its rows from 1, or read an epoch's row at its end, each reading is tried. If
+    the numbers go back, as in the log of a run that was resumed, the rows that the run wrote again
+    are left out. `notes` says what was read and how, if it was not plain, and what the rows do not
+    show. The page "Compare with a recorded run" has it in tables.
 
     A difference is explained by one of these mistakes, or by two:
 
@@ -169,7 +172,9 @@ def compare(
         steps_per_epoch: optimizer updates in an epoch, as `per_epoch` takes it. Then rows are
             updates, or epochs if they have an epoch and no step, and a schedule without `per_epoch`
             and `smooth_epochs` in it is in epochs. None (the default): rows and schedule have one
-            unit.
+            unit, unless the rows are epochs and the schedule says how many updates they have.
+        lr: the name of the column of the learning rate.
+        step: the name of the column that counts the rows.
 
     Returns:
         A `Comparison`: `equal`; `count`, `expected` and `found` of the first difference, or None;
@@ -177,7 +182,7 @@ def compare(
 
     Raises:
         TypeError, ValueError: `recorded` is none of these, or has no learning rate, or more than
-            one; or a row holds what is not a finite number.
+            one; or a row holds what is not a finite number; or the file is damaged.
         OSError: the file cannot be opened.
         ImportError: it is of TensorBoard, and tensorboard is not installed.
 
@@ -279,11 +284,6 @@ def _noted(
 ) -> Comparison:
     """With the notes on what is compared."""
     notes = [note for note in comparison.notes if note]
-    if not is_told.any():
-        raise ValueError(
-            "`recorded` must print more digits: half a unit of the last one is more than "
-            f"{_MOST_SLACK:.0%} of each learning rate"
-        )
     if comparison.equal and max(wrong) > 0:
         notes.append(f"Read otherwise, {max(wrong)} of them differ.")
     if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
