@@ -113,8 +113,8 @@ def compare(
     ```
 
     A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or, if
-    it is text, to the digits that the log prints, if it prints three or more. Less than 1e-15 of the
-    largest learning rate in the log counts as 0. Rows whose last digit is more than 10 % of the
+    it is text, to the digits that the log prints, if it prints three or more. Less than 1e-15 of
+    the largest learning rate in the log counts as 0. Rows whose last digit is more than 10 % of the
     number cannot be compared, and are counted in the notes.
 
     `recorded` is one of
@@ -137,7 +137,7 @@ def compare(
     metric  for a ReduceLROnPlateau: val_loss, eval_loss, valid_loss, test_loss, metric or loss
     ```
 
-    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Where
+    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. If
     the log may number its rows from 1, or read an epoch's row at its end, each reading is tried. If
     the numbers go back, as in the log of a run that was resumed, the rows that the run wrote again
     are left out. `notes` says what was read and how, if it was not plain, and what the rows do not
