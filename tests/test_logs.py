@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -542,7 +543,9 @@ def test_a_log_from_1_or_written_every_k_updates_has_two_readings(every):
         assert not js.compare(COSINE, {"step": labels, "lr": COSINE(wrong)})
 
 
-@pytest.mark.parametrize("labels", [range(0, 500, 50), range(49, 500, 50), range(7, 90)])
+@pytest.mark.parametrize(
+    "labels", [range(0, 500, 50), range(49, 500, 50), range(100, 500, 50), range(7, 90)]
+)
 def test_a_log_that_counts_from_0_has_one_reading(labels):
     labels = np.array(labels)
     assert js.compare(COSINE, {"step": labels, "lr": COSINE(labels)}).notes == ()
@@ -773,3 +776,144 @@ def test_a_long_log_takes_little_memory(tmp_path, kind):
     line = [sys.executable, "-c", MEASURE, str(path)]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 180, done.stdout
+
+
+# -- fuzz ----------------------------------------------------------------------------------------
+
+SCHEDULES = [
+    *(COSINE, DECAY, README, js.ExponentialLR(0.1, 0.99), js.StepLR(0.3, 7, 0.5)),
+    *(js.OneCycleLR(0.1, 300), js.CyclicLR(0.01, 0.1, 13), js.per_epoch(js.StepLR(0.1, 2), 11)),
+]
+
+
+def as_text(lr, digits):
+    return f"{lr:{digits}}" if digits else repr(lr)
+
+
+def as_csv(name, labels, texts):
+    return lines(
+        [f"{name},loss,lr", *(f"{n},2.5,{lr}" for n, lr in zip(labels, texts, strict=True))]
+    )
+
+
+def as_json_lines(name, labels, texts):
+    return lines(f'{{"{name}": {n}, "lr": {lr}}}' for n, lr in zip(labels, texts, strict=True))
+
+
+def as_trainer_state(name, labels, texts):
+    rows = [
+        f'{{"{name}": {n}, "learning_rate": {lr}}}' for n, lr in zip(labels, texts, strict=True)
+    ]
+    return f'{{"epoch": 2.5, "log_history": [{", ".join(rows)}]}}'
+
+
+def as_lines(name, labels, texts):
+    return lines(
+        f"10:00 | {name} {n} | loss: 2.5 lr: {lr}" for n, lr in zip(labels, texts, strict=True)
+    )
+
+
+LOGS = st.fixed_dictionaries(
+    {
+        "schedule": st.sampled_from(SCHEDULES),
+        "write": st.sampled_from([as_csv, as_json_lines, as_trainer_state, as_lines]),
+        "name": st.sampled_from(["step", "iteration"]),
+        "digits": st.sampled_from(["", "", ".9g", ".6g", ".4f", ".3e"]),
+        "every": st.sampled_from([1, 2, 7, 10]),
+        "number": st.integers(3, 60),
+        "from_1": st.booleans(),
+        "first": st.sampled_from([0, 2, 3]),
+        "back": st.none() | st.tuples(st.integers(1, 59), st.integers(1, 59)),
+    }
+)
+
+
+def built(log):
+    """The labels of a log and its true counts."""
+    every = log["every"]
+    counts = np.arange(log["number"]) * every + log["from_1"] * (every - 1)
+    if not log["from_1"]:
+        counts = counts + log["first"] * every
+    if log["back"]:
+        stop, by = log["back"]
+        stop = min(stop, len(counts))
+        counts = np.concatenate([counts[:stop], counts[max(stop - by, 0) :]])
+    return counts + log["from_1"], counts
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(LOGS, st.data())
+def test_a_true_log_is_equal_and_one_wrong_row_is_not(compared, log, data):
+    schedule, write, digits = log["schedule"], log["write"], log["digits"]
+    labels, counts = built(log)
+    lrs = [float(lr) for lr in schedule(counts)]
+    texts = [as_text(lr, digits) for lr in lrs]
+    assume(digits != ".4f" or max(lrs) > 0.0101)  # with two digits they are numbers, not rounded
+    try:
+        comparison = compared(schedule, write(log["name"], labels, texts))
+    except ValueError as error:  # a run that began again, and a file of few rows that go back
+        assert log["back"] and re.search("starts again at row|that rises from row", str(error))
+        return
+    assert comparison.equal, str(comparison)
+    again = {row for row in range(len(labels)) if labels[row] in labels[row + 1 :]}
+    row = data.draw(st.sampled_from([row for row in range(len(labels)) if row not in again]))
+    factor = data.draw(st.sampled_from([0.0, 0.5, 0.9, 1.2, 10.0]))
+    wrong = lrs[row] * factor + (1e-3 if digits == ".4f" else 0)
+    texts[row] = as_text(wrong, digits)
+    assume(abs(float(texts[row]) - lrs[row]) > 0.06 * lrs[row] and lrs[row] > 1e-30)
+    assume(digits != ".4f" or abs(float(texts[row]) - lrs[row]) > 2e-4)
+    other = compared(schedule, write(log["name"], labels, texts))
+    if log["from_1"] and other.equal:  # one row that only the other reading tells apart
+        assert "Read otherwise, " in str(other)
+        return
+    assert not other.equal, str(other)
+    assert other.num_different >= 1
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from(SCHEDULES),
+    st.sampled_from([as_csv, as_json_lines, as_trainer_state, as_lines]),
+    st.integers(0, 4000),
+    st.sampled_from(['"', "\n", ",", "{", "}", "", "\0", "\x1a", "\u2028", ";", "'"]),
+    st.booleans(),
+)
+def test_damage_is_an_error_or_is_seen_in_the_answer(compared, schedule, write, at, new, is_cut):
+    counts = np.arange(60)
+    text = write("step", counts, [repr(float(lr)) for lr in schedule(counts)])
+    at = at % len(text)
+    if not is_cut and text[at] not in '",{}\n:[]':
+        new = text[at]  # another digit is another log
+    damaged = text[:at] if is_cut else text[:at] + new + text[at + 1 :]
+    try:
+        comparison = compared(schedule, damaged)
+    except (ValueError, TypeError) as error:
+        assert str(error)
+        return
+    said = " ".join(comparison.notes)
+    if comparison.equal and comparison.num_rows < 60:
+        has_all_lines = is_cut and "\n" in text[at - 1 : at + 1]
+        assert has_all_lines or re.search("last line|lines of text|rows are numbered", said), said
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.sampled_from(SCHEDULES), st.integers(0, 10**6), st.integers(1, 255))
+def test_an_event_file_with_one_wrong_byte_is_never_read(tmp_path, schedule, at, by):
+    path = tmp_path / "events.out.tfevents.b"
+    if not (tmp_path / "a").exists():
+        events(tmp_path / "a", [(s, "lr", COSINE(s)) for s in range(12)])
+    (file,) = (tmp_path / "a").iterdir()
+    data = file.read_bytes()
+    at %= len(data)
+    path.write_bytes(data[:at] + bytes([data[at] ^ by]) + data[at + 1 :])
+    with pytest.raises(ValueError, match="cannot be read"):
+        js.compare(schedule, path)

@@ -148,7 +148,7 @@ def _from_0_or_1(labels: np.ndarray) -> list[Numbering]:
         return [as_counts]
     gaps, times = np.unique(np.diff(counted), return_counts=True)
     gap = int(gaps[np.argmax(times)])
-    if gap == 1 or first % gap:  # from 0 on they would be 0, 50, 100 ... or 49, 99, 149 ...
+    if first != gap:  # from 0 on they would be 0, 50, 100 ... or 49, 99, 149 ...
         return [as_counts]
     from_1 = f"They are numbered from 1: the first one is count {first - 1}."
     return [
