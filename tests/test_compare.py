@@ -174,12 +174,25 @@ def test_rows_of_epochs_are_one_an_epoch_or_all():
         js.compare(schedule, {"epoch": np.repeat(epochs, 7), "lr": np.ones(70)}, steps_per_epoch=8)
 
 
+def test_a_staircase_that_is_an_epoch_early_is_no_log_of_the_ends_of_epochs():
+    schedule, epochs = js.per_epoch(js.MultiStepLR(0.1, [3, 6]), 200), np.arange(9)
+    early = js.compare(schedule, {"epoch": epochs, "lr": schedule(200 * epochs + 200)})
+    assert codes(early) == ["read-after-step"]
+
+
+def test_a_mistake_is_found_in_a_log_of_the_ends_of_epochs():
+    smooth, epochs = js.smooth_epochs(js.CosineAnnealingLR(0.1, 90), 391), np.arange(1, 91)
+    comparison = js.compare(smooth, {"epoch": epochs, "lr": 2 * smooth(epochs * 391 - 1)})
+    assert codes(comparison) == ["another-base-lr"]
+    assert "Each row is of the last update of its epoch." in str(comparison)
+
+
 def test_what_a_resumed_run_writes_again_is_left_out():
     counts = np.concatenate([np.arange(60), np.arange(50, 90)])
     lrs = STEPS(counts)
     lrs[55:60] = 9
     comparison = js.compare(STEPS, {"step": counts, "lr": lrs})
-    assert comparison and "9 more are left out" in str(comparison), str(comparison)
+    assert comparison and "10 more are left out" in str(comparison), str(comparison)
 
 
 # -- one mistake, and two ------------------------------------------------------------------------

@@ -43,6 +43,7 @@ _COMPARE = """\
 examples:
   jaxsched compare lr.csv "StepLR(0.1, 30)"
   jaxsched compare lr.csv "MultiStepLR(0.1, [100, 150])" --steps-per-epoch 391
+  jaxsched compare metrics.csv "StepLR(0.1, 30)" --lr lr-SGD/pg1 --step step
 """
 
 
@@ -84,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     shown = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
     checked = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
     compared = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
-    compared.add_argument("log", metavar="LOG", help="CSV, JSON lines, or a TensorBoard event file")
+    compared.add_argument("log", metavar="LOG", help="CSV, JSON, text, or a TensorBoard event file")
+    compared.add_argument("--lr", metavar="NAME", help="the column of the learning rate")
+    compared.add_argument("--step", metavar="NAME", help="the column that counts the rows")
     for command in (shown, checked, compared):
         command.add_argument("schedule", metavar="SCHEDULE", help="as it prints, in quotes")
         command.add_argument(
@@ -133,6 +136,8 @@ def _check(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     schedule = parse(args.schedule)
-    comparison = compare(schedule, args.log, steps_per_epoch=args.steps_per_epoch)
+    comparison = compare(
+        schedule, args.log, steps_per_epoch=args.steps_per_epoch, lr=args.lr, step=args.step
+    )
     print(comparison)
     return 0 if comparison.equal else 1

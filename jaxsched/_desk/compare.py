@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.functions import FunctionDiffers
-from jaxsched._base.ops import NUMPY, PYTHON
+from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import (
     MOST_TABULATED,
@@ -25,11 +25,16 @@ from jaxsched._desk.curve import (
     epoch_lengths,
 )
 from jaxsched._desk.diagnose import Log, Reading, diagnose
+from jaxsched._desk.evidence import what_is_not_shown
 from jaxsched._desk.mistakes import MISTAKES
+from jaxsched._desk.numbering import distinct, numbered
 from jaxsched._desk.record import Record, Recorded, read_log
+from jaxsched._desk.replay import replay, told
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
+
+_MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +101,12 @@ Comparison.__annotations__["diagnoses"] = tuple[Finding, ...]
 
 
 def compare(
-    schedule: AnySchedule, recorded: Recorded, *, steps_per_epoch: EpochLengths | None = None
+    schedule: AnySchedule,
+    recorded: Recorded,
+    *,
+    steps_per_epoch: EpochLengths | None = None,
+    lr: Any = None,
+    step: Any = None,
 ) -> Comparison:
     """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
 
@@ -106,9 +116,10 @@ def compare(
     off-by-one: The log is one count late: each row has the learning rate of the count before. ...
     ```
 
-    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or to
-    the digits that the log prints, if it prints three or more. Less than 1e-15 of the largest
-    learning rate in the log counts as 0.
+    A row is equal if it has the schedule's value to the precision of float32 (2**-23 of it), or, if
+    it is text, to the digits that the log prints, if it prints three or more. Less than 1e-15 of
+    the largest learning rate in the log counts as 0. Rows whose last digit is more than 10 % of the
+    number cannot be compared, and are counted in the notes.
 
     `recorded` is one of
 
@@ -116,23 +127,25 @@ def compare(
     numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
     columns     a mapping, a DataFrame, or a list of rows that are mappings
     a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
-                of Hugging Face's trainer_state.json; of a TensorBoard event file or its folder,
-                if the package tensorboard is installed
+                of Hugging Face's trainer_state.json; of lines of text, as fairseq, Megatron and
+                torchtune print them; of a TensorBoard event file or its folder, if the package
+                tensorboard is installed, or of what it downloads
     ```
 
     with these columns, in upper or lower case:
 
     ```text
-    lr      or learning_rate, last_lr; also lr-SGD, train/lr, lr/group0 and the like, if it is one
-    step    or global_step, update, iteration, iter, count: the count of the row
-    epoch   if there is no step
+    lr      or learning_rate; also lr-SGD, train/lr, lr/group0 and the like, if it is one
+    step    or global_step, num_updates, iteration and the like: the count of the row
+    epoch   if there is no step, or the step starts again in each
     metric  for a ReduceLROnPlateau: val_loss, eval_loss, valid_loss, test_loss, metric or loss
     ```
 
-    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. Rows
-    numbered 1, 2, 3 ... are the counts 0, 1, 2 ... or, if that fits better, 1, 2, 3 ... If the
-    numbers go back, as in the log of a run that was resumed, the rows that the run wrote again are
-    left out.
+    Rows without a learning rate are passed over. Without a step and an epoch row i is count i. If
+    the log may number its rows from 1, or read an epoch's row at its end, each reading is tried. If
+    the numbers go back, as in the log of a run that was resumed, the rows that the run wrote again
+    are left out. `notes` says what was read and how, if it was not plain, and what the rows do not
+    show. The page "Compare with a recorded run" has it in tables.
 
     A difference is explained by one of these mistakes, or by two:
 
@@ -163,7 +176,9 @@ def compare(
         steps_per_epoch: optimizer updates in an epoch, as `per_epoch` takes it. Then rows are
             updates, or epochs if they have an epoch and no step, and a schedule without `per_epoch`
             and `smooth_epochs` in it is in epochs. None (the default): rows and schedule have one
-            unit.
+            unit, unless the rows are epochs and the schedule says how many updates they have.
+        lr: the name of the column of the learning rate.
+        step: the name of the column that counts the rows.
 
     Returns:
         A `Comparison`: `equal`; `count`, `expected` and `found` of the first difference, or None;
@@ -171,7 +186,7 @@ def compare(
 
     Raises:
         TypeError, ValueError: `recorded` is none of these, or has no learning rate, or more than
-            one; or a row holds what is not a finite number.
+            one; or a row holds what is not a finite number; or the file is damaged.
         OSError: the file cannot be opened.
         ImportError: it is of TensorBoard, and tensorboard is not installed.
 
@@ -190,26 +205,30 @@ def compare(
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         as_schedule("schedule", schedule)
-    record = read_log(recorded, is_plateau)
-    numberings = _numberings(record, clock)
-    shown, horizon, replay = numberings, COUNT_MAX, _no_replay
+    record = read_log(recorded, is_plateau, lr, step)
+    clock, said = _clock(record, schedule, clock)
+    record, numberings, notes = numbered(record, clock)
+    horizon, replayed = COUNT_MAX, _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
                 "`recorded` must have a column `val_loss`, `metric` or the like, which a "
                 "ReduceLROnPlateau is told"
             )
-        note, counts = next(iter(numberings.items()))
-        numberings = {note: np.arange(len(counts))}
-        replay = functools.partial(_replay, metrics=_told(record.metrics, counts, clock))
+        note, counts, _ = numberings[0]
+        shown = {note: counts}
+        read = {note: np.arange(len(counts))}
+        metrics = told(record.metrics, counts, clock)
+        replayed = functools.partial(replay, metrics=metrics)
     else:
-        last = max(int(counts[-1]) for counts in numberings.values())
+        last = max(int(numbering.counts[-1]) for numbering in numberings)
         schedule, horizon = _tabulated(schedule, last + 2)
         if clock is not None and not epoch_lengths(schedule):
             schedule = per_epoch(schedule, clock.lengths)
+        shown = read = distinct(numberings, schedule)
     logs = {
-        note: Log(counts, record.lrs, record.slack, schedule, horizon, replay)
-        for note, counts in numberings.items()
+        note: Log(counts, record.lrs, record.slack, schedule, horizon, replayed)
+        for note, counts in read.items()
     }
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
     note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
@@ -217,91 +236,73 @@ def compare(
     if len(wrong[note]):
         explained, diagnoses = diagnose(Reading(schedule), logs, MISTAKES)
     note = note if explained is None else explained
-    notes = [note] * bool(note)
-    if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
-        notes.append(f"They are compared to the {record.digits} that the log prints.")
-    if record.repeated:
-        notes.append(f"{record.repeated} more are left out, because the run wrote them again.")
-    rows = wrong[note]
-    comparison = Comparison(not len(rows), num_rows=len(record.lrs), notes=tuple(notes))
+    rows, log = wrong[note], logs[note]
+    is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
+    is_told[rows] = True
+    comparison = Comparison(
+        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *notes, note)
+    )
+    comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:
-        return comparison
+        lrs = log.expected(Reading(schedule), log.counts)[is_told]
+        missing = what_is_not_shown(schedule, horizon, log.counts[is_told], lrs)
+        return dataclasses.replace(
+            comparison, notes=(*comparison.notes, *[missing] * bool(missing))
+        )
     row = int(rows[0])
     count = int(shown[note][row])
     return dataclasses.replace(
         comparison,
         count=count,
         epoch=None if clock is None else int(clock.epoch(count, PYTHON)[0]),
-        expected=float(logs[note].expected(Reading(schedule), logs[note].counts[[row]])[0]),
+        expected=float(log.expected(Reading(schedule), log.counts[[row]])[0]),
         found=float(record.lrs[row]),
         diagnoses=diagnoses,
         num_different=len(rows),
     )
 
 
-def _numberings(record: Record, clock: Clock | None) -> dict[str, np.ndarray]:
-    """The counts of the rows, by what there is to say about them."""
-    labels = record.labels
-    if labels is None:
-        return {"": np.arange(len(record.lrs))}
-    numberings = {"": labels}
-    if labels[0] == 1 and (np.diff(labels) <= 1).all():
-        numberings = {
-            "They are numbered from 1, which is count 0.": labels - 1,
-            "The first one is count 1.": labels,
-        }
-    if record.in_epochs and clock is not None:
-        numberings = {note: _in_updates(epochs, clock) for note, epochs in numberings.items()}
-    return numberings
-
-
-def _in_updates(epochs: np.ndarray, clock: Clock) -> np.ndarray:
-    """The update of each row, if rows have epochs only: the first of its epoch, or all of them."""
-    if (int(epochs[-1]) + 1) * int(np.max(clock.lengths)) >= 2**53:
-        raise ValueError(f"`recorded` must have counts below 2**53, got epoch {epochs[-1]}")
-    starts = clock.first_update(epochs, NUMPY)
-    lengths = np.broadcast_to(clock.epoch(starts, NUMPY)[2], starts.shape)
-    first, rows = np.unique(epochs, return_index=True, return_counts=True)[1:]
-    place = np.arange(len(epochs)) - np.repeat(first, rows)
-    if place.any() and (rows[:-1] != lengths[first][:-1]).any():
+def _clock(
+    record: Record, schedule: Any, clock: Clock | None
+) -> tuple[Clock | None, tuple[str, ...]]:
+    """The clock that is given, or that of a schedule in updates, if the rows have epochs."""
+    named = epoch_lengths(schedule)
+    if clock is not None or not named or not (record.in_epochs or record.epochs is not None):
+        return clock, ()
+    if len(named) > 1:
+        if not record.in_epochs:
+            return None, ()
         raise ValueError(
-            "`recorded` must have a column `step`, or one row for each epoch, or as many as "
-            f"`steps_per_epoch` says, got {rows[0]} of epoch {epochs[0]}"
+            "`steps_per_epoch` must be given: the rows are epochs, and the schedule names "
+            f"{' and '.join(map(str, named))} updates in one"
         )
-    return starts + place
+    (lengths,) = named
+    if not record.in_epochs:
+        return Clock(lengths), ()
+    length = f"{lengths} updates" if isinstance(lengths, int) else "as many updates"
+    return Clock(lengths), (f"The rows are epochs of {length}, as the schedule has them.",)
 
 
-def _told(metrics: list[Any], counts: np.ndarray, clock: Clock | None) -> list[Any]:
-    """What a plateau is told after each row: the last metric of an epoch, after its last row."""
-    if clock is None:
-        return metrics
-    epochs = clock.epoch(counts, NUMPY)[0]
-    told: list[Any] = [None] * len(metrics)
-    last = None
-    for row, metric in enumerate(metrics):
-        last = last if metric is None else metric
-        if row + 1 == len(metrics) or epochs[row + 1] != epochs[row]:
-            told[row], last = last, None
-    return told
+def _noted(
+    comparison: Comparison, record: Record, is_told: np.ndarray, wrong: list[int]
+) -> Comparison:
+    """With the notes on what is compared."""
+    notes = [note for note in comparison.notes if note]
+    if comparison.equal and max(wrong) > 0:
+        notes.append(f"Read otherwise, {max(wrong)} of them differ.")
+    if (record.slack > 2.0**-23 * np.abs(record.lrs)).any():
+        notes.append(f"They are compared to the {record.digits} that the log prints.")
+    if not is_told.all():
+        row = int(np.argmin(is_told))
+        notes.append(
+            f"{np.count_nonzero(~is_told)} more print too few digits to be compared, as "
+            f"{record.lrs[row]:g}."
+        )
+    return dataclasses.replace(comparison, notes=tuple(notes))
 
 
 def _no_replay(plateau: ReduceLROnPlateau) -> RecordedLR:
     raise AssertionError("only a plateau is replayed")
-
-
-def _replay(plateau: ReduceLROnPlateau, metrics: list[Any]) -> RecordedLR:
-    """The learning rates in each row and after the last one, in double precision."""
-    best = math.inf if plateau.mode == "min" else -math.inf
-    bad = cooldown = cuts = 0
-    places = [0]
-    for metric in metrics:
-        if metric is not None:
-            is_better = plateau._is_better(metric, best)
-            best = metric if is_better else best
-            bad, cooldown, cut = plateau._counters(is_better, bad, cooldown, PYTHON)
-            cuts += cut
-        places.append(cuts)
-    return RecordedLR(plateau._lrs[np.minimum(places, len(plateau._lrs) - 1)])
 
 
 # -- schedules on the host -----------------------------------------------------------------------

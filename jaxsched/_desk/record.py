@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import functools
 import math
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from jaxsched._base.arguments import Array, is_list
 from jaxsched._base.hints import describe
+from jaxsched._desk.columns import Columns, choose, is_header, is_of_interest, ranked, widened
+from jaxsched._desk.log_files import read_file
+from jaxsched._desk.log_table import Collector, Table
 
-_MOST_BYTES = 2**28
 _ENOUGH_DIGITS = 9  # with which a float32 is written in full
-_LR = re.compile(
-    r"(.*[/ .-])?(lr|learning[_ ]?rate|last_lr)([/ ._-].*)?", re.IGNORECASE | re.DOTALL
-)
-_STEPS = ("step", "global_step", "steps", "update", "updates", "iteration", "iter", "count")
-_EPOCHS = ("epoch", "epochs", "current_epoch")
-_METRICS = ("val_loss", "eval_loss", "valid_loss", "validation_loss", "test_loss", "metric", "loss")
-
-Columns = dict[str, list[Any]]
 
 
 class DataFrame(Protocol):
@@ -41,7 +33,7 @@ Recorded = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any] | Array | 
 
 
 class Record(NamedTuple):
-    """The rows of a log that have a learning rate. Their labels never fall."""
+    """The rows of a log that have a learning rate, as they stand there."""
 
     lrs: np.ndarray
     slack: np.ndarray
@@ -50,34 +42,51 @@ class Record(NamedTuple):
     """How many digits these are, for people; "" if they are enough."""
     labels: np.ndarray | None
     """The steps or the epochs of the rows, if the log has them."""
+    label: str
+    """The name of their column, or ""."""
     in_epochs: bool
     """Whether the labels are epochs."""
+    epochs: np.ndarray | None
+    """The epochs beside labels that are steps, if each row has a whole one."""
+    epoch_length: int | None
+    """How many updates an epoch has, if the log says it."""
     metrics: list[float | None]
     """The metric that was seen after each row, if there was one."""
     metric: str
     """The name of its column, or ""."""
-    repeated: int
-    """How many rows are left out because the run went back and wrote them again."""
+    notes: tuple[str, ...]
+    """Sentences on how the log was read, where there was a choice."""
 
 
-def read_log(recorded: Any, with_metric: bool = False) -> Record:
+def read_log(recorded: Any, with_metric: bool = False, lr: Any = None, step: Any = None) -> Record:
     """Reads a log. The docstring of `compare` says what it may be."""
+    named = [name for name in (lr, step) if name is not None]
+    is_wanted = functools.cache(lambda name: name in named or is_of_interest(name))
+    table = widened(_table(recorded, is_wanted, lr))
+    columns = choose(table, with_metric, lr, step)
+    return _record(table, columns)
+
+
+def _table(recorded: Any, is_wanted: Any, lr: Any) -> Table:
     if isinstance(recorded, (str, os.PathLike)):
-        where, columns = _file(os.fsdecode(recorded))
-        return _record(where, [*columns], columns.__getitem__, with_metric)
+        path = os.fsdecode(recorded)
+        return read_file(path, is_wanted, lambda cells: is_header(cells, lr))
     where = "`recorded`"
     if isinstance(recorded, Mapping):
-        return _record(where, [*recorded], lambda name: _items(recorded[name], name), with_metric)
+        return Table(where, [*recorded], lambda name: _items(recorded[name], name))
     if hasattr(recorded, "columns"):  # a DataFrame, in which NaN stands for no value
 
         def column(name):
             return [None if x != x else x for x in _items(recorded[name], name)]
 
-        return _record(where, [*recorded.columns], column, with_metric)
+        return Table(where, [*recorded.columns], column)
     rows = _items(recorded, "recorded")
-    is_table = bool(rows) and all(isinstance(row, Mapping) for row in rows)
-    columns = _transposed(rows) if is_table else {"lr": rows}
-    return _record(where, [*columns], columns.__getitem__, with_metric)
+    if rows and all(isinstance(row, Mapping) for row in rows):
+        collected = Collector(is_wanted)
+        for row in rows:
+            collected.add(row)
+        return collected.table(where)
+    return Table(where, ["lr"], {"lr": rows}.__getitem__)
 
 
 def _items(values: Any, name: str) -> list[Any]:
@@ -93,173 +102,67 @@ def _items(values: Any, name: str) -> list[Any]:
     return list(values)
 
 
-# -- files ---------------------------------------------------------------------------------------
-
-
-def _file(path: str) -> tuple[str, Columns]:
-    where = f"the log {path!r}"
-    if os.path.isdir(path) or "tfevents" in os.path.basename(path):
-        return where, _tensorboard(path, where)
-    size = os.stat(path).st_size  # an OSError if there is no such file
-    if not os.path.isfile(path) or size > _MOST_BYTES:
-        raise ValueError(f"{where} must be a file of at most {_MOST_BYTES >> 20} MiB")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read().strip("\r\n ")
-        if not text:
-            raise ValueError("it is empty")
-        return where, _json(text) if text[0] in "[{" else _csv(text)
-    except (csv.Error, ValueError, RecursionError) as error:
-        raise ValueError(f"{where} cannot be read: {error}") from None
-
-
-def _csv(text: str) -> Columns:
-    delimiter = max(",\t;", key=text.splitlines()[0].count)
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    names, *rows = [row for row in rows if row]
-    for i, row in enumerate(rows):
-        if len(row) != len(names):
-            raise ValueError(f"row {i} has {len(row)} cells where the header has {len(names)}")
-    twice = [name for name in names if names.count(name) > 1]
-    if _LR.fullmatch("".join(twice[:1])):
-        raise ValueError(f"it has two columns {twice[0]!r}")
-    return {name.strip(): [row[i] for row in rows] for i, name in enumerate(names)}
-
-
-def _json(text: str) -> Columns:
-    # Numbers stay text, which says with how many digits they are printed.
-    decode = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
-    try:
-        rows = decode(text)
-    except json.JSONDecodeError:  # JSON lines
-        rows = [decode(line) for line in text.splitlines() if line.strip()]
-    if isinstance(rows, dict):  # trainer_state.json, or columns, or one line
-        rows = rows.get("log_history", rows)
-    if isinstance(rows, dict):
-        is_column = any(isinstance(value, list) for value in rows.values())
-        rows = rows if is_column else [rows]
-    if isinstance(rows, dict):
-        return {name: value if isinstance(value, list) else [value] for name, value in rows.items()}
-    if not isinstance(rows, list):
-        raise ValueError("`log_history` must be a list")
-    if not any(isinstance(row, dict) for row in rows):
-        return {"lr": rows}
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError('each line must be an object, as {"step": 0, "lr": 0.1}')
-    return _transposed(rows)
-
-
-def _transposed(rows: list[Any]) -> Columns:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def _tensorboard(path: str, where: str) -> Columns:
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-        from tensorboard.util.tensor_util import make_ndarray
-    except ImportError as error:
-        raise ImportError(
-            f"{where} is one of TensorBoard, which the package tensorboard reads: "
-            "pip install tensorboard"
-        ) from error
-    os.stat(path)  # an OSError if there is no such file
-    columns: dict[str, dict[int, Any]] = {}
-    try:
-        events = EventAccumulator(path, size_guidance={"scalars": 0, "tensors": 0}).Reload()
-        for tag in events.Tags()["scalars"]:
-            columns[tag] = {event.step: event.value for event in events.Scalars(tag)}
-        for tag in events.Tags()["tensors"]:
-            arrays = {e.step: make_ndarray(e.tensor_proto) for e in events.Tensors(tag)}
-            columns[tag] = {step: array.item() for step, array in arrays.items() if array.size == 1}
-    except Exception as error:  # whatever its parser meets in a damaged file
-        raise ValueError(f"{where} cannot be read: {type(error).__name__}: {error}") from None
-    if not columns:
-        raise ValueError(f"{where} must be of TensorBoard and have scalars; it has none")
-    steps = sorted({step for column in columns.values() for step in column})
-    rows = {tag: [column.get(step) for step in steps] for tag, column in columns.items()}
-    return rows | {"step": steps}
-
-
-# -- columns -------------------------------------------------------------------------------------
-
-
-def _lr_name(where: str, names: list[Any]) -> Any:
-    found = [name for name in names if _LR.fullmatch(str(name).strip())]
-    plain = [name for name in found if str(name).strip().lower() in ("lr", "learning_rate")]
-    listed = ", ".join(map(repr, (found or names)[:50]))
-    if not found:
-        raise ValueError(f"{where} must have a column `lr` or `learning_rate`; it has {listed}")
-    if len(plain or found) > 1:
-        raise ValueError(
-            f"{where} must have one learning rate; it has {listed}. Give the one that you mean, as "
-            '{"lr": numbers, "step": numbers}'
-        )
-    return (plain or found)[0]
-
-
-def _pick(names: list[Any], spellings: tuple[str, ...]) -> Any:
-    """The first of these spellings that a column has, or "". "val/loss" is val_loss."""
-    spelled = {str(name).strip().lower().lstrip("_"): name for name in reversed(names)}
-    spelled |= {name.replace("/", "_"): column for name, column in spelled.items()}
-    spelled |= {name.rpartition("/")[2]: c for name, c in spelled.items() if name[:7] == "trainer"}
-    return next((spelled[name] for name in spellings if name in spelled), "")
-
-
-def _record(
-    where: str, names: list[Any], column: Callable[[Any], list[Any]], with_metric: bool
-) -> Record:
-    name = _lr_name(where, names)
-    step, metric = _pick(names, _STEPS), _pick(names, _METRICS) if with_metric else ""
-    label = step or _pick(names, _EPOCHS)
-    cells = column(name)
-    others = [column(other) if other else [None] * len(cells) for other in (label, metric)]
-    for other, values in zip((label, metric), others, strict=True):
+def _record(table: Table, columns: Columns) -> Record:
+    where, lr, label, metric = table.where, columns.lr, columns.label, columns.metric
+    cells = table.column(lr)
+    mode = next(iter(ranked(table.names, ("mode",))), "")
+    names = (label, metric, columns.epoch, mode)
+    others = [table.column(name) if name != "" else [None] * len(cells) for name in names]
+    for name, values in zip(names, others, strict=True):
         if len(values) != len(cells):
             raise ValueError(
-                f"{where} must have columns of one length, got {len(cells)} of {name!r} and "
-                f"{len(values)} of {other!r}"
+                f"{where} must have columns of one length, got {len(cells)} of {lr!r} and "
+                f"{len(values)} of {name!r}"
             )
-    lrs, texts, labels, metrics = [], [], [], []
-    for row, (cell, at, seen) in enumerate(zip(cells, *others, strict=True)):
+    lrs, labels, epochs, metrics = array("d"), array("q"), array("q"), []
+    printed, other_modes = _Printed(), 0
+    for row, (cell, at, seen, epoch, kind) in enumerate(zip(cells, *others, strict=True)):
         cell, seen = _content(cell), _content(seen)
+        if cell is not None and kind is not None and kind != "train":  # mmcv's of a validation
+            cell, other_modes = None, other_modes + 1
         if cell is not None:
-            lrs.append(_number(cell, where, row, name))
-            texts.append(cell if isinstance(cell, str) else repr(lrs[-1]))
-            labels.append(_whole(_content(at), where, row, label) if label else row)
+            lrs.append(_number(cell, where, row, lr))
+            printed.add(cell)
+            labels.append(_whole(_content(at), where, row, label) if label != "" else row)
             metrics.append(None)
+            if epoch is not None and (whole := _as_whole(epoch)) is not None:
+                epochs.append(whole)
         if seen is not None and metrics:  # in a row of its own it belongs to the last one
             metrics[-1] = _number(seen, where, row, metric, finite=False)
     if not lrs:
-        raise ValueError(f"{where} must have a row with a number in {name!r}; it has none")
-    labels = np.array(labels, np.int64)
-    if 2 * np.count_nonzero(np.diff(labels) < 0) > len(labels):
-        raise ValueError(f"{where} must have a {label!r} that rises from row to row")
-    kept = labels <= np.minimum.accumulate(labels[::-1])[::-1]
+        raise ValueError(f"{where} must have a row with a number in {lr!r}; it has none")
+    notes = [*table.notes, *columns.notes]
+    if other_modes:
+        notes.append(f"{other_modes} rows are passed over, because their {mode!r} is not 'train'.")
     values = np.array(lrs)
-    slack, digits = _precision(texts, values)
+    slack, digits = printed.precision(values)
     return Record(
-        values[kept],
-        slack[kept],
+        values,
+        slack,
         digits,
-        labels[kept] if label else None,
-        bool(label) and not step,
-        [metrics[i] for i in np.flatnonzero(kept)] if metric else [],
+        np.array(labels) if label != "" else None,
+        str(label),
+        columns.in_epochs,
+        np.array(epochs) if len(epochs) == len(lrs) else None,
+        table.epoch_length,
+        metrics if metric != "" else [],
         str(metric),
-        len(kept) - int(np.count_nonzero(kept)),
+        tuple(notes),
     )
 
 
 def _content(cell: Any) -> Any:
     """What is in a cell; None if it is empty. A list of one number is that number."""
+    if isinstance(cell, str):
+        return cell.strip() or None
     if isinstance(cell, (list, tuple)) or getattr(cell, "ndim", 0) == 1:
         if len(cell) != 1:
             raise ValueError(
                 f"`recorded` must have one number in each row, got {describe(cell)}: give the "
                 "learning rates of one parameter group"
             )
-        cell = cell[0]
-    return (cell.strip() or None) if isinstance(cell, str) else cell
+        return _content(cell[0])
+    return cell
 
 
 def _number(cell: Any, where: str, row: int, name: Any, finite: bool = True) -> float:
@@ -284,23 +187,44 @@ def _whole(cell: Any, where: str, row: int, name: Any) -> int:
     return int(number)
 
 
-def _precision(texts: list[str], lrs: np.ndarray) -> tuple[np.ndarray, str]:
-    """Half a unit of the last digit in each row, and how many digits there are."""
-    digits, decimals = {}, {}
-    for text in dict.fromkeys(texts):
-        mantissa, _, exponent = text.lower().partition("e")
+def _as_whole(cell: Any) -> int | None:
+    try:
+        number = float(_content(cell))
+    except (TypeError, ValueError):
+        return None
+    return int(number) if 0 <= number < 2**53 and number.is_integer() else None
+
+
+class _Printed:
+    """The digits with which a log prints its numbers. Numbers in memory are not printed."""
+
+    def __init__(self) -> None:
+        self.digits, self.decimals = array("q"), array("q")
+        self.is_exact = False
+
+    def add(self, cell: Any) -> None:
+        if self.is_exact:
+            return
+        if not isinstance(cell, str):
+            self.is_exact = True
+            return
+        mantissa, _, exponent = cell.lower().partition("e")
         whole, _, fraction = mantissa.partition(".")
-        digits[text] = len((whole + fraction).lstrip("+-0_"))
-        decimals[text] = len(fraction) - int(exponent if exponent and digits[text] else 0)
-        if digits[text] > _ENOUGH_DIGITS:
+        digits = len((whole + fraction).lstrip("+-0_"))
+        self.digits.append(digits)
+        self.decimals.append(len(fraction) - int(exponent if exponent and digits else 0))
+        self.is_exact = digits > _ENOUGH_DIGITS
+
+    def precision(self, lrs: np.ndarray) -> tuple[np.ndarray, str]:
+        """Half a unit of the last digit in each row, and how many digits there are."""
+        digits, decimals = np.array(self.digits), np.array(self.decimals)
+        if self.is_exact or digits.max() < 3:  # 0.1 is a number, and no rounded one
             return np.zeros(len(lrs)), ""
-    most_digits, most_decimals = max(digits.values()), max(decimals.values())
-    if most_digits < 3:  # 0.1 is a number, and no rounded one
-        return np.zeros(len(lrs)), ""
-    # As "%.4f" and round(lr, 4) print, or as "%.4g": what more rows look like.
-    like_f = sum(decimals[text] == most_decimals for text in texts)
-    if like_f >= sum(digits[text] == most_digits for text in texts):
-        return np.full(len(lrs), 0.5 * 10.0**-most_decimals), f"{most_decimals} decimals"
-    with np.errstate(divide="ignore"):
-        places = np.floor(np.log10(np.abs(lrs))) + 1 - most_digits
-    return 0.5 * 10.0**places, f"{most_digits} digits"
+        most_digits, most_decimals = digits.max(), decimals.max()
+        # As "%.4f" and round(lr, 4) print, or as "%.4g": what more rows look like.
+        like_f = np.count_nonzero(decimals == most_decimals)
+        if like_f >= np.count_nonzero(digits == most_digits):
+            return np.full(len(lrs), 0.5 * 10.0**-most_decimals), f"{most_decimals} decimals"
+        with np.errstate(divide="ignore"):
+            places = np.floor(np.log10(np.abs(lrs))) + 1 - most_digits
+        return 0.5 * 10.0**places, f"{most_digits} digits"
