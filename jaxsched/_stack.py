@@ -73,7 +73,8 @@ def unstack(schedule: _S) -> list[_S]:
 
     Returns:
         A list of schedules. Each number is the shortest one that is the array's float32, so that
-        0.1 comes back as 0.1. Milestones that never come, 2**31 - 1, are left out.
+        0.1 comes back as 0.1, also in a RecordedLR. Milestones that never come, 2**31 - 1, are left
+        out.
 
     Raises:
         TypeError, ValueError: `schedule` is none, or is not stacked.
@@ -151,9 +152,10 @@ def _as_array(numbers: Sequence[Any]) -> jax.Array:
 
 
 def _as_number(value: Any) -> Any:
-    if value.ndim:
-        return value
-    return int(value) if value.dtype.kind in "iu" else float(str(value[()]))
+    if value.dtype.kind in "iu":
+        return value if value.ndim else int(value)
+    shortest = [float(str(x)) for x in value.ravel()]  # NumPy prints the shortest one
+    return np.reshape(shortest, value.shape) if value.ndim else shortest[0]
 
 
 def _without_padding(schedule: Any) -> Any:

@@ -113,6 +113,15 @@ def test_show_prints_the_table_of_a_docstring(text):
     assert shown(text) == TABLES[text]
 
 
+def test_the_mode_has_no_effect_beside_a_scale_fn():
+    one = js.CyclicLR(0.1, 0.2, 2, scale_fn=lambda n: 1 / n)
+    for mode in ("triangular", "triangular2", "exp_range"):
+        schedule = js.CyclicLR(0.1, 0.2, 2, mode=mode, gamma=0.5, scale_fn=one.scale_fn)
+        lrs = curve(schedule, 40)
+        np.testing.assert_array_equal(lrs, one(np.arange(40)))
+        assert "again" not in table(schedule, lrs, None)  # it has no period
+
+
 def test_with_steps_per_epoch_the_counts_are_updates():
     assert shown(MILESTONES, "--steps-per-epoch", "50") == [
         "0.1      for   0 <= update < 100    (0 <= epoch < 2)",
@@ -237,6 +246,10 @@ ERRORS = [  # an error is one line on stderr
     (("show", MILESTONES, "--counts", "0"), "`--counts` must be an integer >= 1, got 0"),
     (("show", MILESTONES, "--counts", f"{10**12}"), "`--counts` must be at most 10,000,000, got"),
     (("check", MILESTONES, "--counts", f"{10**12}"), "`--counts` must be at most 10,000,000, got"),
+    (
+        ("show", f"ChainedScheduler([{'StepLR(0.1, 3), ' * 1000}])", "--counts", f"{10**7}"),
+        "`--counts` must be at most 999,000 for a schedule of 1,001 parts, got 10,000,000",
+    ),
     (("show", MILESTONES, "--steps-per-epoch", "0"), "`steps_per_epoch` must be an integer >= 1"),
     (
         ("show", MILESTONES, "--csv", "/nowhere/lr.csv"),
@@ -276,7 +289,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     status, _, err = run("show", MILESTONES, "--plot", "lr.png")
     assert (status, err) == (
         2,
-        "jaxsched: error: plot needs matplotlib: pip install 'jaxsched[plot]'\n",
+        "jaxsched: error: plot needs matplotlib: pip install matplotlib\n",
     )
 
 
@@ -337,6 +350,42 @@ def test_as_a_program_an_error_has_no_traceback():
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.startswith(b"jaxsched: error: column 24: ") and done.stderr.count(b"\n") == 1
     assert command("show", b"StepLR(\xff, 3)").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "streams", "status", "message"),
+    [
+        (("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
+        (("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard output is"),
+        (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
+        (("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space left"),
+        (("show", MILESTONES), ">&- 2>&-", 2, ""),
+        (("show", "x"), "2>&-", 2, ""),
+        (("show", "x"), "2>/dev/full", 2, ""),
+        (("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
+        (("show", MILESTONES), "| true", 141, ""),
+        (("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
+        (("show", "--help"), "| true", 141, ""),
+    ],
+)
+def test_what_cannot_be_written_is_no_verdict(argv, streams, status, message):
+    line = f"set -o pipefail; {shlex.join([*PROGRAM, *argv])} {streams}"
+    # The pipe's reader has ended before anything is written.
+    line = line.replace("| true", "| (exec <&-; sleep 0.1)")
+    done = subprocess.run(["bash", "-c", line], capture_output=True, env=ENV, text=True, timeout=60)
+    assert done.returncode == status
+    assert done.stderr.startswith(message) and bool(done.stderr) == bool(message)
+
+
+def test_too_deep_and_too_large_are_errors_and_no_verdict(monkeypatch):
+    for error in (RecursionError, MemoryError):
+
+        def run_out(*_, error=error, **options):
+            raise error
+
+        monkeypatch.setattr("jaxsched._desk.command.check", run_out)
+        argv = ("check", MILESTONES, "--counts", "9")
+        assert run(*argv) == (2, "", f"jaxsched: error: {error.__name__}\n")
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ def f(count):
 def with_argument(name, *classes):
     """(name, construct): each class with that argument set, the others being fine."""
     fine = {getattr(js, name): arguments for name, arguments in ARGUMENTS.items()}
+    if name in ("epochs", "steps_per_epoch"):  # without another length
+        fine[js.OneCycleLR] = {"max_lr": 0.1, "epochs": 3, "steps_per_epoch": 3}
     return [
         pytest.param(name, lambda v, c=c: c(**{**fine[c], name: v}), id=f"{c.__name__}.{name}")
         for c in classes or fine
@@ -54,11 +56,6 @@ def test_what_is_no_finite_number_from_0_is_refused(value):
         js.StepLR(0.1, 5, value)
 
 
-OPTIONAL = [
-    *with_argument("horizon", js.LambdaLR),
-    *with_argument("epochs"),
-    *with_argument("steps_per_epoch", js.OneCycleLR),
-]
 SIZES = [
     *with_argument("step_size"),
     *with_argument("total_iters"),
@@ -67,7 +64,9 @@ SIZES = [
     *with_argument("T_mult"),
     *with_argument("step_size_up"),
     *with_argument("horizon", js.MultiplicativeLR),
-    *OPTIONAL,
+    *with_argument("horizon", js.LambdaLR),
+    *with_argument("epochs"),
+    *with_argument("steps_per_epoch", js.OneCycleLR),
 ]
 
 
@@ -84,7 +83,14 @@ def test_what_is_no_integer_from_1_is_refused(value):
         step(value)
 
 
-@pytest.mark.parametrize(("name", "construct"), OPTIONAL)
+@pytest.mark.parametrize(
+    ("name", "construct"),
+    [
+        *with_argument("horizon", js.LambdaLR),
+        ("epochs", lambda value: js.OneCycleLR(0.1, 9, epochs=value)),
+        ("steps_per_epoch", lambda value: js.OneCycleLR(0.1, 9, steps_per_epoch=value)),
+    ],
+)
 def test_some_sizes_may_be_left_out(name, construct):
     assert getattr(construct(None), name) is None
 

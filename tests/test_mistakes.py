@@ -39,3 +39,12 @@ def test_another_warmup_before_milestones(by, milestones):
     finding = the_finding(schedule, other)
     assert finding.code == "another-warmup"
     assert f"a warmup of {5 + by} counts, {abs(by)} " in finding.message
+
+
+@pytest.mark.parametrize("inner", [js.CosineAnnealingLR(0.1, 20), js.LinearLR(0.1, 0.1, 1.0, 20)])
+def test_a_member_without_milestones_is_on_no_other_clock(inner):
+    schedule = js.per_epoch(inner, 13)
+    log = js.per_epoch(js.LinearLR(0.1, 0.1, 1.0, 25), 13)(np.arange(400))
+    assert not js.compare(schedule, log).equal
+    warm = js.SequentialLR([js.LinearLR(0.1, 0.1, 1.0, 26), schedule], [26])
+    assert not js.compare(warm, log).equal

@@ -302,8 +302,9 @@ def test_a_factor_is_cut_by_the_ratio_to_the_base_learning_rate():
 
 
 def test_a_factor_is_cut_by_the_ratio_of_each_param_group():
-    factor = js.ReduceLROnPlateau(1.0, factor=0.5, patience=1, cooldown=1)
+    factor = js.ReduceLROnPlateau(1.0, factor=0.5, patience=1, cooldown=1, eps=0.0)
     torchs = groups(0.3 * 0.125, 0.6 * 0.125, base=0.3)
+    torchs.eps = 0.0
     torchs.optimizer.param_groups[1]["initial_lr"] = 0.6
     assert js.resume_from_torch(factor.init(), torchs).cuts == 3
     torchs.optimizer.param_groups[1]["lr"] = 0.6 * 0.25

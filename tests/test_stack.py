@@ -115,6 +115,15 @@ def test_what_cannot_be_stacked(schedules, message):
         js.stack(schedules)
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_a_recording_comes_back_with_its_own_numbers(x64):
+    schedules = [js.RecordedLR([0.1, 0.3, 3e-4]), js.RecordedLR([0.2, 1 / 8, 0.0])]
+    nested = [js.per_epoch(schedule, 3) for schedule in schedules]
+    with jax.enable_x64(x64):
+        assert js.unstack(js.stack(schedules)) == schedules
+        assert js.unstack(js.stack(nested)) == nested
+
+
 @pytest.mark.parametrize(
     "schedule", [0.1, js.StepLR(0.1, 3), js.StepLR(jnp.ones(2), jnp.ones(3, int))]
 )

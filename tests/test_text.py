@@ -56,6 +56,10 @@ REFUSED = {
     "StepLR(1e999, 3)": "column 8: `base_lr` must be a finite number >= 0, got inf",
     f"StepLR(1{'0' * 400}, 3)": "column 8: `base_lr` must be a finite number >= 0, got 10000",
     "LambdaLR(0.1, lambda count: 1)": "column 15: expected a number, a list or a schedule, got lam",
+    "LambdaLR(0.1, StepLR(0.1, 3), horizon=3000000000)": "column 15: text holds no functions: make "
+    "the LambdaLR in Python",
+    "MultiplicativeLR(0.1, horizon=3000000000, lr_lambda=StepLR(0.1, 3))": "column 53: text holds",
+    "CyclicLR(0.1, 0.2, 3, scale_fn=StepLR(1.0, 3))": "column 32: text holds no functions",
     "__import__('os').system('true')": "column 1: expected the name of a schedule",
     "StepLR(print(3), 3)": "column 8: jaxsched has no schedule print; expected one",
     "StepLR(0.1, 3)\0": "column 1: ",

@@ -231,8 +231,21 @@ def _one_cycles(run: _Run) -> Iterator[Finding]:
         if member.at(schedule._total) != run.end(member):
             kind = "longer" if member.at(schedule._total) > run.end(member) else "shorter"
             message = f"OneCycleLR has {schedule._total:,} counts, and {run.limit(member)}."
-            advice = f"Write `total_steps={run.own(member)}`."
+            instead = ", without `epochs` and `steps_per_epoch`" * (schedule.epochs is not None)
+            advice = f"Write `total_steps={run.own(member)}`{instead}."
             yield Finding(f"one-cycle-{kind}-than-run", message, advice)
+
+
+def _flat_cycles(run: _Run) -> Iterator[Finding]:
+    for member, schedule in run.of(CyclicLR, OneCycleLR):
+        is_flat = isinstance(schedule, CyclicLR) and schedule.max_lr == schedule.base_lr
+        if is_flat or (isinstance(schedule, OneCycleLR) and schedule._total == 1):
+            what = "`max_lr` is `base_lr`" if is_flat else "it has 1 count"
+            name = _name(member)
+            message = f"{name} stays at {schedule(0):g}: {what}."
+            advice = f"Leave out the optimizer's learning rate: its own come first, as {name}("
+            advice += "base_lr, max_lr)." if is_flat else "max_lr, total_steps)."
+            yield Finding("cycle-stands-still", message, advice)
 
 
 def _values(run: _Run) -> Iterator[Finding]:
@@ -317,4 +330,7 @@ def _code(schedule: Any, **changes: Any) -> str:
     return f"`{textwrap.shorten(text, 1000, placeholder=' ...')}`"
 
 
-_RULES = [_epochs, _fed_updates, _milestones, _warmups, _cosines, _one_cycles, _values, _functions]
+_RULES = [
+    *(_epochs, _fed_updates, _milestones, _warmups, _cosines, _one_cycles, _flat_cycles),
+    *(_values, _functions),
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import importlib.metadata
 import os
@@ -49,23 +50,50 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command line, and returns its exit status: 0, or 1 for a difference or a finding, or 2
-    for what is wrong."""
+    for what is wrong. Nothing else is a 1, as Python's own status after an error would be."""
+    if sys.stdout is None:  # as in `jaxsched show ... >&-`
+        return _refuse("standard output is closed")
     try:
-        args = _parser().parse_args(argv)
-        status = args.run(args)
+        status = _run(argv)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # as in `jaxsched show ... | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        _drop(sys.stdout)
         return 128 + 13
     except KeyboardInterrupt:
         return 128 + 2
-    except (TypeError, ValueError, OSError, ImportError) as error:
-        message = str(error).replace("`num_counts`", "`--counts`")
-        if isinstance(error, OSError) and error.filename is not None:
-            message = f"{error.filename}: {error.strerror}"
-        print(f"jaxsched: error: {' '.join(message.split())}", file=sys.stderr)
-        return 2
+    except (TypeError, ValueError, OSError, ImportError, RecursionError, MemoryError) as error:
+        message = str(error).replace("`num_counts`", "`--counts`") or type(error).__name__
+        if isinstance(error, OSError):
+            message = error.strerror or message
+            if error.filename is not None:
+                message = f"{error.filename}: {message}"
+        _drop(sys.stdout)
+        return _refuse(message)
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        args = _parser().parse_args(argv)
+    except SystemExit as end:  # after --help, or a wrong command line
+        return end.code if isinstance(end.code, int) else 2
+    return args.run(args)
+
+
+def _refuse(message: str) -> int:
+    if sys.stderr is not None:  # it may be closed as well
+        with contextlib.suppress(OSError):
+            print(f"jaxsched: error: {' '.join(message.split())}", file=sys.stderr)
+        _drop(sys.stderr)
+    return 2
+
+
+def _drop(stream: Any) -> None:
+    """What cannot be written is not tried again at exit, where it would be an error."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,6 +22,8 @@ from jaxsched._stack import unstack
 
 MOST_COUNTS = 10**7
 """The largest number of counts in a curve."""
+_MOST_VALUES = 10**9
+"""The largest number of values in a curve, those of members included: a minute or so."""
 MOST_TABULATED = 10**6
 """The largest number of counts for which a tool calls a function or tries an explanation."""
 
@@ -91,6 +93,12 @@ def curve(schedule: Any, num_counts: Any) -> np.ndarray:
     schedule, num_counts = concrete(schedule), size("num_counts", num_counts)
     if num_counts > MOST_COUNTS:
         raise ValueError(f"`num_counts` must be at most {MOST_COUNTS:,}, got {num_counts:,}")
+    parts = len([*schedule._walk()]) if isinstance(schedule, Schedule) else 1
+    if num_counts * parts > _MOST_VALUES:
+        raise ValueError(
+            f"`num_counts` must be at most {_MOST_VALUES // parts:,} for a schedule of {parts:,} "
+            f"parts, got {num_counts:,}"
+        )
     counts = np.arange(num_counts)
     try:
         if isinstance(schedule, Schedule):

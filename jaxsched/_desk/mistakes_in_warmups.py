@@ -62,7 +62,8 @@ def _moved(member: Any, by: int) -> Any:
         return dataclasses.replace(member, milestones=milestones)
     length = member.steps_per_epoch if isinstance(member, per_epoch) else 0
     if isinstance(length, int) and length and by % length == 0:
-        return dataclasses.replace(member, schedule=_moved(member.schedule, by // length))
+        moved = _moved(member.schedule, by // length)
+        return member if moved is member.schedule else dataclasses.replace(member, schedule=moved)
     return member
 
 

@@ -132,7 +132,7 @@ def _matplotlib(name: str) -> Any:
     try:
         return importlib.import_module(f"matplotlib.{name}")
     except ImportError as error:
-        message = "plot needs matplotlib: pip install 'jaxsched[plot]'"
+        message = "plot needs matplotlib: pip install matplotlib"
         raise ImportError(message, name="matplotlib") from error
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import re
 import warnings
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
+from jaxsched._base.arguments import Function
 from jaxsched._base.schedule import Schedule
 from jaxsched._schedules.epochs import steps_per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
@@ -18,6 +20,13 @@ _CLASSES: dict[str, Any] = {
     if not cls.__name__.startswith("_")
 }
 _NAMES = {**_CLASSES, "steps_per_epoch": steps_per_epoch}
+_FUNCTIONS = {
+    field.name
+    for cls in _CLASSES.values()
+    for field in dataclasses.fields(cls)
+    if Function in (field.type, *get_args(field.type))
+}
+"""The arguments that are functions."""
 _PREFIXES = ("js", "jaxsched")
 
 
@@ -32,7 +41,9 @@ def parse(text: str) -> Schedule | ReduceLROnPlateau:
     ```
 
     It is for configuration files and command lines. Text is read and never evaluated: it consists
-    of jaxsched's names, numbers, strings, True, False, None, lists and tuples.
+    of jaxsched's names, numbers, strings, True, False, None, lists and tuples. It holds no
+    functions, and where one is asked for, a schedule in its place is refused as well: so there is
+    no LambdaLR and no MultiplicativeLR in text.
 
     Args:
         text: the call as text. The names are the classes of jaxsched, `per_epoch`, `smooth_epochs`,
@@ -114,6 +125,8 @@ class _Reader:
         given = [*zip(checks, args, node.args, strict=False)]
         given += [(k.arg, kwargs[k.arg], k.value) for k in node.keywords if k.arg in kwargs]
         for argument, value, there in given:  # one by one, to say where a wrong one stands
+            if argument in _FUNCTIONS and value is not None:
+                self.refuse(there, f"text holds no functions: make the {name} in Python")
             if argument in checks:
                 self.attempt(there, checks[argument], argument, value)
         unknown = [k.value for k in node.keywords if checks and k.arg not in checks]

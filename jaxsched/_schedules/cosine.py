@@ -100,8 +100,9 @@ class CosineAnnealingWarmRestarts(Schedule):
             array or tracer.
         eta_min: learning rate that each cycle approaches, >= 0.
 
-    torch's `step(epoch)` finds the cycle by a logarithm, which is wrong at some huge counts. Here
-    the cycle is found in integers. For torch's `step(epoch + i / iters)` see `smooth_epochs`.
+    torch's `step(epoch)` finds the cycle by a logarithm, which is wrong at some epochs: at 111, for
+    T_0=1 and T_mult=10. Here the cycle is found in integers. For torch's `step(epoch + i / iters)`
+    see `smooth_epochs`.
 
     Source: `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`, torch 2.13; Loshchilov and
     Hutter, SGDR, arXiv:1608.03983.

@@ -60,7 +60,8 @@ class CyclicLR(Schedule):
         step_size_up: counts (most often updates) from `base_lr` to `max_lr`, an integer >= 1.
         step_size_down: counts from `max_lr` back to `base_lr`, an integer >= 0. The default is
             `step_size_up`. With 0 the learning rate jumps back.
-        mode: "triangular", "triangular2" or "exp_range". Ignored if `scale_fn` is given.
+        mode: "triangular", "triangular2" or "exp_range". With `scale_fn` it is checked and has no
+            effect.
         gamma: base of the power in "exp_range", >= 0.
         scale_fn: your own scale, a function that JAX can trace.
         scale_mode: what `scale_fn` receives: the number of the cycle ("cycle") or the count
@@ -115,6 +116,8 @@ class CyclicLR(Schedule):
         return self.base_lr + height
 
     def _course(self, dtype):
+        if self.scale_fn is not None:
+            return None
         period = sum(self._sizes)
         height = abs(self.max_lr - self.base_lr)
         if self.mode == "triangular2":
@@ -160,7 +163,8 @@ class OneCycleLR(Schedule):
         max_lr: learning rate at the peak, >= 0.
         total_steps: number of all counts (most often updates), an integer >= 1.
         epochs: with `steps_per_epoch`, another way to give the number of counts: the product of
-            the two. An integer >= 1. Ignored if `total_steps` is given.
+            the two. An integer >= 1. Beside `total_steps` both may stand only if that is their
+            product.
         steps_per_epoch: counts in each of `epochs`, an integer >= 1.
         pct_start: fraction of the counts on the way up, from 0 to 1. The peak may lie between two
             counts.
@@ -178,8 +182,8 @@ class OneCycleLR(Schedule):
     is left out, because the momentum moves only if you pass that schedule to the optimizer.
 
     Raises:
-        ValueError: no length is given; or the first phase would end at count 0, where torch divides
-            by zero; or a learning rate would not be finite.
+        ValueError: no length is given, or two that differ; or the first phase would end at count 0,
+            where torch divides by zero; or a learning rate would not be finite.
 
     After `total_steps` torch raises an error. Here the last value holds.
 
@@ -211,6 +215,14 @@ class OneCycleLR(Schedule):
                 "`total_steps`, or both `epochs` and `steps_per_epoch`, must be given, got "
                 f"{self.epochs} epochs of {self.steps_per_epoch} steps"
             )
+        if self.total_steps is not None and (self.epochs or self.steps_per_epoch):
+            if (self.epochs or 0) * (self.steps_per_epoch or 0) != self.total_steps:
+                raise ValueError(
+                    "`total_steps` must stand alone, or be epochs * steps_per_epoch, got "
+                    f"{self.total_steps} beside {self.epochs} epochs of {self.steps_per_epoch} "
+                    "steps: torch's OneCycleLR(optimizer, 1.0, 1000) is OneCycleLR(1.0, 1000), "
+                    "without the optimizer's learning rate"
+                )
         if self._total * self.pct_start == 1:
             raise ValueError(
                 f"`pct_start` must not end the first phase at count 0, got {self.pct_start} of "
