@@ -228,7 +228,7 @@ assert plt.gca() is ax and plt.get_backend().lower() == "agg", plt.get_backend()
 
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"plot needs matplotlib: pip install 'jaxsched\[plot\]'"):
+    with pytest.raises(ImportError, match=r"plot needs matplotlib: pip install matplotlib"):
         js.plot(COSINE, 9)
 
 
