@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "pages").glob("*.md"))}
 PAGES["README"] = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text()
-NAMES = {name: getattr(js, name) for name in js.__all__} | {"js": js, "jnp": jnp, "np": np}
+NAMES = {name: getattr(js, name) for name in js.__all__}
+NAMES |= {"js": js, "jnp": jnp, "np": np, "sgd": optax.sgd}
 
 
 def flat(page):
@@ -154,6 +155,10 @@ ARGUMENTS = {  # the first cell of a row of "Odd arguments": calls, and what bec
         "ReduceLROnPlateau(0.1)": SAME
     },
     "`lr_lambda` not callable": {"LambdaLR(0.1, 0.5)": REFUSED},
+    "a count of 2,147,483,648 or more in `set_count`, `resume_from_torch`": {
+        "set_count(sgd(StepLR(0.1, 3)).init(1.0), 2**31)": REFUSED,
+        "resume_from_torch(sgd(StepLR(0.1, 3)).init(1.0), {'last_epoch': 2**31})": REFUSED,
+    },
     "`steps_per_epoch` 0, negative, fractional": {
         f"per_epoch(StepLR(0.1, 3), {n})": REFUSED for n in (0, -1, 2.5)
     },
