@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
+from jaxsched._base.jax_ops import JaxOps
 from jaxsched._base.ops import NUMPY
 from jaxsched._base.table import Course, tabulate
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs, inverse, traced
@@ -262,3 +264,21 @@ def test_what_has_too_many_places_or_too_large_counts_is_no_table():
     assert table_of([0, 2**31 - 1])[0] is not None
     assert table_of([0, 2**31])[0] is None
     assert table_of(range(2), 2**31)[0] is None
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.integers(0, 70) | st.integers(0, 100_000) | st.sampled_from([0, 2**31 - 2, 2**31 - 1]),
+        max_size=60,
+    ),
+    st.integers(0, 2),
+)
+def test_a_search_among_boundaries_is_numpys(boundaries, repeats):
+    boundaries = tuple(sorted(boundaries * (repeats + 1)))
+    near = [0, 1, 2**31 - 1, *(b + d for b in boundaries for d in (-1, 0, 1))]
+    counts = np.unique(np.clip(near, 0, 2**31 - 1)).astype(np.int32)
+    counts = np.resize(counts, 600)  # one shape for all
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        got = JaxOps(np.float32).passed(boundaries, jnp.asarray(counts))
+    np.testing.assert_array_equal(got, np.searchsorted(boundaries, counts, side="right"))

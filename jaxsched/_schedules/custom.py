@@ -53,6 +53,10 @@ class LambdaLR(Schedule):
             program, 4 bytes for each count. None (the default) is no table. Not an array or tracer.
 
     Raises:
+        ValueError: at the first trace: JAX traces `lr_lambda` to other numbers than Python's, as in
+            `(count >= 30) + (count >= 60)` and `2**-count`. The message has the count and both
+            numbers. With `horizon` Python's numbers are used. A function that answers an int with
+            a JAX array, as optax's do, is JAX's own, and is not compared.
         TypeError: `lr_lambda` is a list of functions. In torch it has one function for each
             parameter group. Here use `optax.partition`, with one schedule for each group.
 
