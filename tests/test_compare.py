@@ -18,6 +18,8 @@ from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs
 from tests.test_parity import build
 from tests.traces import cases, load
 
+SLOW = pytest.mark.slow
+
 
 def name(schedule):
     return type(schedule).__name__
@@ -61,7 +63,13 @@ def test_a_schedule_in_epochs_is_equal_to_its_log_in_updates(schedule):
         assert js.compare(schedule, log, steps_per_epoch=lengths) and js.compare(schedule, log)
 
 
-@pytest.mark.parametrize("class_name", cases.CASES)
+@pytest.mark.parametrize(
+    "class_name",
+    [
+        name if name in ("StepLR", "MultiStepLR", "OneCycleLR") else pytest.param(name, marks=SLOW)
+        for name in cases.CASES
+    ],
+)
 def test_torchs_own_traces_are_equal(class_name):
     for name, kwargs, lrs in load(class_name):
         lrs = lrs[np.isfinite(lrs)]  # a gamma above 1 ends there
@@ -559,6 +567,7 @@ OTHERS = [*(recipe() for recipe in RECIPES), js.CyclicLR(0.1, 0.3, 11), js.StepL
 POSITIVE = st.floats(1e-6, 1.0)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(st.sampled_from(OTHERS), st.lists(POSITIVE, min_size=12, max_size=40, unique=True))
 def test_random_numbers_are_not_explained(schedule, lrs):
@@ -567,6 +576,7 @@ def test_random_numbers_are_not_explained(schedule, lrs):
         assert not comparison and comparison.diagnoses == (), str(comparison)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.sampled_from(OTHERS), st.integers(0, 169), POSITIVE)
 def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr):

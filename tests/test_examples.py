@@ -256,6 +256,7 @@ def test_train_keeps_another_runs_checkpoints_and_says_what_has_changed(tmp_path
     assert (out / "metrics.csv").read_bytes() == b"".join(rows.splitlines(keepends=True)[:2])
 
 
+@pytest.mark.slow
 def test_train_names_a_folder_that_it_cannot_write(tmp_path):
     (tmp_path / "file").write_text("")
     process = run("--out", tmp_path / "file" / "deeper")

@@ -192,6 +192,7 @@ def as_torch(state, lr, **more):
     } | more
 
 
+@pytest.mark.slow
 def test_a_plateau_has_torchs_memory():
     """Then it goes on as torch's: test_plateau compares the learning rates with these memories."""
     compared = 0

@@ -300,6 +300,7 @@ def test_torch_has_the_residue_and_the_wrong_cycle():
     assert wrong == [111] and lrs[-1] == 0 and ours(111) == 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # optax's own
 def test_the_optimizers_without_a_schedule_are_those_that_the_page_names():
     def takes(make, schedule):

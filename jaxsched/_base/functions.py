@@ -61,8 +61,8 @@ def find_difference(
                 return None
             expected.append(value)
         kind = jnp.float64 if counts.dtype.kind == "f" else jnp.int64
-        traced = jax.jit(lambda count: jnp.asarray(fn(count)).astype(jnp.float64))
-        found = np.array([traced(jnp.asarray(number, kind)) for number in numbers])
+        traced = jax.jit(jax.vmap(lambda count: jnp.asarray(fn(count)).astype(jnp.float64)))
+        found = np.asarray(traced(jnp.asarray(counts, kind)))
     expected = np.array(expected)
     with np.errstate(all="ignore"):
         peak = np.max(np.abs(expected[np.isfinite(expected)]), initial=0)
