@@ -186,12 +186,14 @@ def example(name):
         except ImportError:
             modules = (package, *(f"{package}.{m}" for m in MODULES[package]))
             missing |= {module: mock.MagicMock() for module in modules}
+    before = {module: sys.modules[module] for module in missing if module in sys.modules}
     sys.modules.update(missing)
     try:
         return importlib.import_module(name)
     finally:
         for module in missing:
             del sys.modules[module]
+        sys.modules.update(before)
 
 
 # -- the report ----------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class Program:
         (loss, accuracy), grads = nnx.value_and_grad(mean_loss, has_aux=True)(model)
         optimizer.update(model, grads)
         (lr,) = js.get_last_lr(optimizer)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         metrics = {"lr": lr, "loss": loss, "accuracy": accuracy, "gradient_norm": norm}
         return nnx.state((model, optimizer)), metrics
 
