@@ -863,7 +863,8 @@ def test_a_true_log_is_equal_and_one_wrong_row_is_not(compared, log, data):
     factor = data.draw(st.sampled_from([0.0, 0.5, 0.9, 1.2, 10.0]))
     wrong = lrs[row] * factor + (1e-3 if digits == ".4f" else 0)
     texts[row] = as_text(wrong, digits)
-    assume(abs(float(texts[row]) - lrs[row]) > 0.06 * lrs[row] and lrs[row] > 1e-30)
+    # Less than 1e-15 of the largest counts as 0.
+    assume(abs(float(texts[row]) - lrs[row]) > 0.06 * lrs[row] and lrs[row] > 1e-13 * max(lrs))
     assume(digits != ".4f" or abs(float(texts[row]) - lrs[row]) > 2e-4)
     other = compared(schedule, write(log["name"], labels, texts))
     if log["from_1"] and other.equal:  # one row that only the other reading tells apart
