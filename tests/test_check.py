@@ -2,8 +2,6 @@
 
 import random
 import re
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -149,7 +147,7 @@ PLANTED = [  # a schedule, num_counts, steps_per_epoch, what is found
     (js.LambdaLR(0.1, nearly_zero), 100, None, "lr-vanishes"),
     (
         js.LambdaLR(0.1, lambda count: jax.lax.cond(count < 9, lambda: 1.0, lambda: 0.5)),
-        99,
+        12,
         None,
         "",
     ),
@@ -444,14 +442,3 @@ THRESHOLDS = [  # on both sides of each
 @pytest.mark.parametrize(("schedule", "num_counts", "steps", "expected"), THRESHOLDS)
 def test_the_thresholds(schedule, num_counts, steps, expected):
     assert codes(schedule, num_counts, steps) == expected.split()
-
-
-def test_importing_imports_no_tool():
-    program = """
-import sys, jaxsched
-assert not [name for name in sys.modules if name.startswith("jaxsched._desk")]
-jaxsched.check(jaxsched.StepLR(0.1, 30), 90)
-assert "jaxsched._desk.check" in sys.modules
-assert "matplotlib" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)

@@ -352,20 +352,29 @@ def test_as_a_program_an_error_has_no_traceback():
     assert command("show", b"StepLR(\xff, 3)").returncode == 2
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("argv", "streams", "status", "message"),
     [
-        (("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
+        slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
         (("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard output is"),
         (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
-        (("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space left"),
-        (("show", MILESTONES), ">&- 2>&-", 2, ""),
-        (("show", "x"), "2>&-", 2, ""),
-        (("show", "x"), "2>/dev/full", 2, ""),
-        (("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
-        (("show", MILESTONES), "| true", 141, ""),
+        slow(
+            ("check", MILESTONES, "--counts", "9"),
+            ">/dev/full",
+            2,
+            "jaxsched: error: No space left",
+        ),
+        slow(("show", MILESTONES), ">&- 2>&-", 2, ""),
+        slow(("show", "x"), "2>&-", 2, ""),
+        slow(("show", "x"), "2>/dev/full", 2, ""),
+        slow(("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
+        slow(("show", MILESTONES), "| true", 141, ""),
         (("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
-        (("show", "--help"), "| true", 141, ""),
+        slow(("show", "--help"), "| true", 141, ""),
     ],
 )
 def test_what_cannot_be_written_is_no_verdict(argv, streams, status, message):

@@ -102,7 +102,7 @@ def test_it_is_compared_once_and_where_it_closes_over_a_tracer_not_at_all():
     assert gradient == pytest.approx(0.6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(st.integers(0, 3_000), min_size=1, max_size=4),
     st.sampled_from([0.1, 0.5, 0.9]),

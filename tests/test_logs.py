@@ -17,6 +17,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 import jaxsched as js
 from jaxsched._desk.columns import EPOCHS, STEPS, is_learning_rate, ranked
+from jaxsched._desk.command import main
 from jaxsched._desk.record import read_log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "pages" / "compare.md").read_text()
@@ -436,14 +437,13 @@ def test_lr_and_step_name_columns():
         js.compare(DECAY, [0.1], step="step")
 
 
-@pytest.mark.parametrize("options", [["--lr", "rate", "--step", "n"], []])
-def test_the_command_line_names_columns(tmp_path, options):
+def test_the_command_line_names_columns(tmp_path, capsys):
     (tmp_path / "log.csv").write_text("rate,n\n0.1,0\n0.01,60\n")
-    line = [sys.executable, "-m", "jaxsched", "compare", str(tmp_path / "log.csv"), repr(DECAY)]
-    done = subprocess.run(line + options, capture_output=True, text=True)
-    assert done.returncode == (0 if options else 2)
-    assert ("Equal in all 2 rows." in done.stdout) == bool(options)
-    assert options or "it has 'rate', 'n'. `lr` names another one" in done.stderr
+    line = ["compare", str(tmp_path / "log.csv"), repr(DECAY)]
+    assert main([*line, "--lr", "rate", "--step", "n"]) == 0
+    assert "Equal in all 2 rows." in capsys.readouterr().out
+    assert main(line) == 2
+    assert "it has 'rate', 'n'. `lr` names another one" in capsys.readouterr().err
 
 
 def test_what_counts_nothing_is_said():

@@ -136,7 +136,7 @@ SAVED_AFTER = {
             make,
             count,
             id=f"{make.__name__}, {where}",
-            marks=() if count == 10 and make is not warmup else pytest.mark.slow,
+            marks=() if count == 10 and make in (multistep, plateau) else pytest.mark.slow,
         )
         for make in (multistep, one_cycle, warmup, accumulated, plateau)
         for count, where in SAVED_AFTER.items()

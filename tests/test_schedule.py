@@ -237,22 +237,19 @@ def test_holding_arrays_a_python_count_answers_as_a_jax_count():
     np.testing.assert_array_equal(schedule(np.array([4, 5])), [0.5, 0.25])
 
 
-def test_host_calls_start_no_jax_backend():
+def test_importing_imports_no_tool_and_no_extra_and_host_calls_start_no_jax_backend():
     program = """
-import jax, numpy as np, jaxsched as js
+import sys, jax, numpy as np, jaxsched as js
+assert not [name for name in sys.modules if name.startswith("jaxsched._desk")]
+extras = {"flax", "matplotlib", "orbax", "sklearn", "tqdm", "torch", "pytest"} & set(sys.modules)
+assert not extras, extras
 cosine = js.smooth_epochs(js.CosineAnnealingLR(0.1, 5), 3)
 for s in (js.StepLR(0.1, 5), js.per_epoch(js.MultiStepLR(0.1, [5]), [5, 2]), cosine):
     s(7), s(np.arange(9))
 assert not jax._src.xla_bridge._backends
-"""
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_importing_imports_no_extra():
-    program = """
-import sys, jaxsched
-extras = {"flax", "matplotlib", "orbax", "sklearn", "tqdm", "torch", "pytest"} & set(sys.modules)
-assert not extras, extras
+js.check(js.StepLR(0.1, 30), 90)
+assert "jaxsched._desk.check" in sys.modules
+assert not {"matplotlib", "torch"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
 

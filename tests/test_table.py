@@ -266,7 +266,7 @@ def test_what_has_too_many_places_or_too_large_counts_is_no_table():
     assert table_of(range(2), 2**31)[0] is None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     st.lists(
         st.integers(0, 70) | st.integers(0, 100_000) | st.sampled_from([0, 2**31 - 2, 2**31 - 1]),
