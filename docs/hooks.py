@@ -3,11 +3,22 @@
 On a page they are linked as a git host needs them, `../../examples/pictures/StepLR.svg`.
 """
 
+import inspect
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
+import jaxsched
+
 PICTURES = "../../examples/pictures/"
+
+
+def on_config(config):
+    # Classes say that they are of `jaxsched`; for their signatures `__init__` has to say it too.
+    for value in map(vars(jaxsched).get, jaxsched.__all__):
+        if isinstance(value, type) and inspect.isfunction(value.__init__):
+            inspect.unwrap(value.__init__).__module__ = value.__module__
+    return config
 
 
 def on_files(files, config):
