@@ -18,14 +18,14 @@ KEYWORDS = {
     "learning_rate": "the learning rate is the first argument, `base_lr` (`max_lr` of OneCycleLR)",
     "last_epoch": "a schedule has no position: the count is in the optimizer state, and "
     "jaxsched.set_count(opt_state, count) sets it",
-    "verbose": "a schedule prints nothing: log jaxsched.get_last_lr(opt_state)",
+    "verbose": "a schedule prints nothing: log jaxsched.get_last_lr(opt_state, schedule)",
     "cycle_momentum": "the momentum moves only where you put it: "
     "optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=schedule.momentum)",
 }
 ATTRIBUTES = {
     "step": "there is no step(): the optimizer counts its updates. For once an epoch use "
     "jaxsched.per_epoch(schedule, steps_per_epoch)",
-    "get_last_lr": "a schedule has no state: use jaxsched.get_last_lr(opt_state)",
+    "get_last_lr": "a schedule has no state: use jaxsched.get_last_lr(opt_state, schedule)",
     "get_lr": "call it with a count: schedule(count)",
     "state_dict": "there is nothing to save: the count is in the optimizer state",
     "load_state_dict": "there is nothing to load: the count is in the optimizer state, and "

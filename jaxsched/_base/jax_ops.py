@@ -179,11 +179,7 @@ def _unscaled(value, small):
     return jnp.where(small, rounded.astype(jnp.float64), value)
 
 
-def as_result(value: Any) -> Any:
-    """Float32 as it is, float64 weakly typed, so that float32 parameters stay float32."""
-    return value if value.dtype == np.float32 else _weak(value)
-
-
 @jnp.vectorize
-def _weak(value):
-    return jax.lax.full_like(0.0, value)  # weakly typed as its first argument
+def as_result(value: Any) -> Any:
+    """The same weakly typed, as a Python number is: parameters and states keep their dtypes."""
+    return jax.lax.full_like(0.0, value)  # weakly typed and of the default dtype as 0.0 is

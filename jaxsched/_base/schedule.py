@@ -62,9 +62,10 @@ class Schedule(Frozen):
     the same, under `jax_enable_x64`            float64 JAX array of that shape
     ```
 
-    The float64 JAX array is weakly typed, so that float32 parameters stay float32. An object with
-    `__jax_array__`, such as an `nnx.Variable`, counts as its array. A count below 0 counts as 0,
-    and a count above 2**63 - 1 as 2**63 - 1.
+    The JAX array is weakly typed, as a Python number is: it takes the dtype of what it multiplies,
+    so that parameters of any dtype keep theirs. An object with `__jax_array__`, such as an
+    `nnx.Variable`, counts as its array. A count below 0 counts as 0, and a count above 2**63 - 1 as
+    2**63 - 1.
 
     Arguments are checked when a schedule is made. A wrong argument raises a TypeError or ValueError
     that names it. Real numbers, sizes and milestones may also be arrays or tracers, unless the
@@ -197,7 +198,7 @@ class Schedule(Frozen):
             kind = self._kind(count.dtype, dtype)
             arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
             value = _on_auto_axes(functools.partial(self._in_context, dtype, kind), count, arrays)
-            return as_result(value)
+        return as_result(value)
 
     def _in_context(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
         if count.dtype.itemsize == 8:
