@@ -502,5 +502,9 @@ def test_epochs_may_differ_in_length(steps):
     (finding,) = js.check(js.per_epoch(MILESTONES, 391), 200 * 391, steps_per_epoch=steps)
     assert finding.message.startswith("An epoch has 391 updates in the schedule and [390, 391]")
     assert finding.advice == "Write `steps_per_epoch=[390, 391]`."
+    assert js.check(right, 200 * 391 - 1, steps_per_epoch=390) == []  # nearly
+    assert js.check(js.per_epoch(MILESTONES, 391), 200 * 391, steps_per_epoch=[391, 391]) == []
+    (finding,) = js.check(right, 200 * 391 - 1, steps_per_epoch=389)
+    assert finding.code == "epoch-length-differs"
     (finding,) = js.check(right, 120 * 391 - 1)
     assert "the run has 46,919 updates (120 epochs)" in finding.message

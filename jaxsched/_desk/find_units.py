@@ -40,13 +40,20 @@ def epoch_length(run: Run) -> Iterator[Finding]:
             message = f"The run has {run.num_counts:,} updates, and one epoch has {named:,}."
             advice = f"If these are epochs, give the updates: `{run.num_counts * named}`."
             yield Finding("run-shorter-than-an-epoch", message, advice)
-        elif run.clock and named != run.clock.lengths:
+        elif run.clock and not _is_same(named, run.clock.lengths):
             message = (
                 f"An epoch has {_updates(named)} in the schedule and {_updates(run.clock.lengths)} "
                 "in the run."
             )
             lengths = code(run.clock.lengths)
             yield Finding("epoch-length-differs", message, f"Write `steps_per_epoch={lengths}`.")
+
+
+def _is_same(named: Any, lengths: Any) -> bool:
+    """Whether a run has the epochs of a schedule. One number may stand for unequal epochs."""
+    if isinstance(named, tuple) and isinstance(lengths, int):
+        return min(named) <= lengths <= max(named)
+    return named == lengths or (isinstance(lengths, tuple) and {named} == {*lengths})
 
 
 def _updates(lengths: Any) -> str:
