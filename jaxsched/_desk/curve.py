@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -219,9 +220,66 @@ def epoch_length(schedule: Any, steps_per_epoch: Any) -> int | None:
     return clock.lengths if clock and isinstance(clock.lengths, int) else None
 
 
-def runs(lrs: np.ndarray) -> np.ndarray:
-    """The counts at which the learning rate changes, from 0 on."""
-    return np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
+class Pieces(NamedTuple):
+    """A curve by the counts at which it changes, from 0 on, and its value from each of them on."""
+
+    starts: np.ndarray
+    values: np.ndarray
+    num_counts: int
+
+
+def pieces(lrs: np.ndarray) -> Pieces:
+    starts = np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
+    return Pieces(starts, lrs[starts], len(lrs))
+
+
+def pieces_of(schedule: Schedule, num_counts: int, most: int) -> Pieces | None:
+    """The same of a schedule, by at most so many values, or None.
+
+    A schedule that says when it changes is called at these counts only.
+    """
+    course = schedule._course(np.float64)
+    if course is None or course.period or 4 * len(course.starts) > num_counts:
+        return pieces(schedule(np.arange(num_counts))) if num_counts <= most else None
+    if len(course.starts) > most:
+        return None
+    counts = np.unique([start for start in (0, *course.starts) if start < num_counts])
+    changes = pieces(schedule(counts))
+    return Pieces(counts[changes.starts], changes.values, num_counts)
+
+
+def vertices(curve: Pieces, stands: bool, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a line: where each piece starts and, if it stands still, also where it ends.
+
+    Of more than `most` pieces the wide ones are kept, what follows on them, and of all others the
+    lowest and the highest.
+    """
+    starts, values, num_counts = curve
+    ends = np.append(starts[1:], num_counts)
+    if len(starts) > most:
+        wide = np.flatnonzero(ends - starts > num_counts / most)
+        edges = np.linspace(0, len(starts), most // 4).astype(int)
+        places = [
+            (a, a + np.argmin(values[a:b]), a + np.argmax(values[a:b]), b - 1)
+            for a, b in itertools.pairwise(edges.tolist())
+        ]
+        kept = np.unique(np.concatenate([wide, wide + 1, np.ravel(places)]))
+        kept = kept[kept < len(starts)]
+        starts, ends, values = starts[kept], ends[kept], values[kept]
+    if stands:
+        return np.append(starts, num_counts), np.append(values, values[-1])
+    ends = np.where(ends - starts > 1, ends, starts)
+    return np.stack([starts, ends], 1).ravel(), np.repeat(values, 2)
+
+
+def moves(schedule: Schedule) -> bool:
+    """Whether a part moves at each count: a cosine does, and does not inside of per_epoch."""
+    return any(
+        member.schedule._is_smooth
+        and len([*member.schedule._walk()]) == 1
+        and not isinstance(member.adapter, per_epoch)
+        for member in placed(schedule)
+    )
 
 
 def drawable(lrs: np.ndarray) -> np.ndarray:
