@@ -80,6 +80,16 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+
+def _repr_html_(schedule: Schedule) -> str | None:
+    from jaxsched._desk.notebook import picture
+
+    return picture(schedule)
+
+
+# A schedule does not know the desk, which draws it. This room knows both.
+Schedule._repr_html_ = _repr_html_
+
 if TYPE_CHECKING:
     from jaxsched._desk.check import check
     from jaxsched._desk.compare import Comparison, compare

@@ -223,6 +223,25 @@ def test_check_has_status_0_if_it_finds_nothing():
     assert run("check", MILESTONES, "--counts", "200") == (0, "0 findings in 200 counts\n", "")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        (MILESTONES, ("--epochs", "120", "--steps-per-epoch", "391")),
+        (f"per_epoch({MILESTONES}, 391)", ("--epochs", "120")),
+        (f"per_epoch({MILESTONES}, [391, 391])", ("--epochs", "120")),
+    ],
+)
+def test_the_length_of_a_run_may_be_in_epochs(schedule, options):
+    in_counts = ("--counts", "46920", *options[2:])
+    assert run("check", schedule, *options) == run("check", schedule, *in_counts)
+    assert run("show", schedule, *options) == run("show", schedule, *in_counts)
+    assert "in 46,920 counts" in run("check", schedule, *options)[1]
+
+
+def test_a_plateau_counts_epochs():
+    assert "1 finding in 12 counts" in run("check", "ReduceLROnPlateau(0.1)", "--epochs", "12")[1]
+
+
 def test_the_help_has_examples_that_run(tmp_path):
     status, out, _ = run("--help")
     assert status == 0 and "exit status: 0; 1 if a check finds something" in out
@@ -249,6 +268,14 @@ ERRORS = [  # an error is one line on stderr
     (
         ("show", f"ChainedScheduler([{'StepLR(0.1, 3), ' * 1000}])", "--counts", f"{10**7}"),
         "`--counts` must be at most 999,000 for a schedule of 1,001 parts, got 10,000,000",
+    ),
+    (
+        ("check", MILESTONES, "--epochs", "9"),
+        "`--epochs` needs `--steps-per-epoch`, or per_epoch in the schedule",
+    ),
+    (
+        ("show", MILESTONES, "--epochs", "0", "--steps-per-epoch", "9"),
+        "`--epochs` must be an integer >= 1, got 0",
     ),
     (("show", MILESTONES, "--steps-per-epoch", "0"), "`steps_per_epoch` must be an integer >= 1"),
     (

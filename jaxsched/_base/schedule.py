@@ -13,7 +13,7 @@ import textwrap
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 import jax
 import jax.core
@@ -36,7 +36,6 @@ from jaxsched._base.value import Frozen, Static, argument
 
 if TYPE_CHECKING:
     from jaxsched._base.arguments import Field
-
 
 _programs: weakref.WeakValueDictionary[Static, Any] = weakref.WeakValueDictionary()
 _recent_programs: collections.deque[Any] = collections.deque(maxlen=16)  # of 1.5 MB each
@@ -90,6 +89,7 @@ class Schedule(Frozen):
     """Whether it is a list of values. Its table may then have any length."""
     _is_traced = False
     """Whether it calls a user's function, which JAX has to trace."""
+    _repr_html_: ClassVar[Callable[["Schedule"], str | None]]  # set by the package: the desk draws
 
     def __init_subclass__(cls) -> None:
         for base in cls.__bases__:
@@ -348,4 +348,4 @@ def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
 
 def shorten(schedule: Schedule) -> str:
     """Its repr, shortened for a message: the repr of a recording can be very long."""
-    return textwrap.shorten(repr(schedule), 200, placeholder=" ...")
+    return textwrap.shorten(repr(schedule)[:1000], 200, placeholder=" ...")

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsched._base.ops import PYTHON
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
-from jaxsched._desk.curve import concrete, curve
+from jaxsched._desk.curve import clock_of, concrete, curve, size
 from jaxsched._desk.show import default_counts, sparkline, table, unit
 from jaxsched._desk.text import parse
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _EPILOG = """\
 A schedule is written as in Python, and in quotes for the shell: a class, its arguments, schedules
@@ -38,7 +40,7 @@ examples:
 _CHECK = """\
 examples:
   jaxsched check "OneCycleLR(0.1, total_steps=10000)" --counts 9775
-  jaxsched check "MultiStepLR(0.1, [100, 150])" --counts 78200 --steps-per-epoch 391
+  jaxsched check "MultiStepLR(0.1, [100, 150])" --epochs 200 --steps-per-epoch 391
 """
 _COMPARE = """\
 examples:
@@ -124,10 +126,12 @@ def _parser() -> argparse.ArgumentParser:
             type=int,
             help="optimizer updates in an epoch; then the counts are updates",
         )
-    length = {"metavar": "N", "type": int}
-    about = "epochs or updates in the run"
-    shown.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
-    checked.add_argument("--counts", **length, required=True, help=about)
+    for command in (shown, checked):
+        length = command.add_mutually_exclusive_group(required=command is checked)
+        about = "counts in the run" + "; default: a bit past the last change" * (command is shown)
+        length.add_argument("--counts", metavar="N", type=int, help=about)
+        about = "epochs in the run, with --steps-per-epoch or per_epoch"
+        length.add_argument("--epochs", metavar="N", type=int, help=about)
     shown.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
     shown.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser
@@ -135,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _show(args: argparse.Namespace) -> int:
     schedule, steps = concrete(parse(args.schedule)), args.steps_per_epoch
-    num_counts = default_counts(schedule) if args.counts is None else args.counts
+    num_counts = _num_counts(args, schedule)
+    if num_counts is None:
+        num_counts = default_counts(schedule)
     lrs, word = curve(schedule, num_counts), unit(schedule, steps)
     encoding = sys.stdout.encoding or "ascii"
     print(f"{schedule}\n\n{table(schedule, lrs, steps)}\n\n{sparkline(lrs, word, encoding)}")
@@ -155,11 +161,23 @@ def _show(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     schedule = parse(args.schedule)
-    found = check(schedule, args.counts, steps_per_epoch=args.steps_per_epoch)
+    num_counts = _num_counts(args, schedule)
+    found = check(schedule, num_counts, steps_per_epoch=args.steps_per_epoch)
     for finding in found:
         print(f"{finding.code}: {finding.message}\n    {finding.advice}")
-    print(f"{len(found)} finding{'s' * (len(found) != 1)} in {args.counts:,} counts")
+    print(f"{len(found)} finding{'s' * (len(found) != 1)} in {num_counts:,} counts")
     return 1 if found else 0
+
+
+def _num_counts(args: argparse.Namespace, schedule: Any) -> Any:
+    """The length of the run in counts, which may be given in epochs. None if it is not given."""
+    if args.epochs is None:
+        return args.counts
+    clock = clock_of(schedule, args.steps_per_epoch)
+    if clock is None and not isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("`--epochs` needs `--steps-per-epoch`, or per_epoch in the schedule")
+    epochs = size("--epochs", args.epochs)
+    return clock.first_update(epochs, PYTHON) if clock else epochs
 
 
 def _compare(args: argparse.Namespace) -> int:

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jaxsched._base.hints import describe
 from jaxsched._base.schedule import as_schedule, shorten
 from jaxsched._desk.curve import (
     AnySchedule,
-    Placed,
     concrete,
     curve,
     drawable,
     epoch_length,
     epoch_lengths,
+    moves,
+    pieces,
     placed,
-    runs,
     spans_decades,
+    vertices,
 )
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
-from jaxsched._schedules.epochs import per_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_RUNS = 4000
+_MOST_PIECES = 4000
 _MOST_MARKS = 100
 
 
@@ -94,17 +91,17 @@ def plot(
 
     marks: set[int] = set()
     for label, lrs in curves.items():
-        parted = [*placed(as_schedule("schedule", schedules[label]))]
+        one = as_schedule("schedule", schedules[label])
         marks |= {
             member.at(milestone)
-            for member in parted
+            for member in placed(one)
             if isinstance(member.schedule, (MultiStepLR, SequentialLR))
             for milestone in member.schedule.milestones
             if member.at(milestone) < min(member.stop, len(lrs))
         }
-        stands = not any(map(_moves, parted))
+        stands = not moves(one)
         style = "steps-post" if stands else "default"
-        axes.plot(*_vertices(lrs, stands), drawstyle=style, label=label)
+        axes.plot(*vertices(pieces(lrs), stands, _MOST_PIECES), drawstyle=style, label=label)
     if len(marks) <= _MOST_MARKS:
         across = axes.get_xaxis_transform()
         axes.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
@@ -134,30 +131,3 @@ def _matplotlib(name: str) -> Any:
     except ImportError as error:
         message = "plot needs matplotlib: pip install matplotlib"
         raise ImportError(message, name="matplotlib") from error
-
-
-def _moves(member: Placed) -> bool:
-    """Whether it moves at each count: a cosine does, and does not inside of per_epoch."""
-    is_leaf = len([*member.schedule._walk()]) == 1
-    return is_leaf and member.schedule._is_smooth and not isinstance(member.adapter, per_epoch)
-
-
-def _vertices(lrs: np.ndarray, stands: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a line: where each piece starts and, if it stands still, also where it ends."""
-    starts = runs(lrs)
-    ends = np.append(starts[1:], len(lrs))
-    if len(starts) > _MOST_RUNS:
-        # The wide pieces, what follows on them, and of all others the lowest and the highest.
-        wide = np.flatnonzero(ends - starts > len(lrs) / _MOST_RUNS)
-        edges = np.linspace(0, len(starts), _MOST_RUNS // 4).astype(int)
-        places = [
-            (a, a + np.argmin(lrs[starts[a:b]]), a + np.argmax(lrs[starts[a:b]]), b - 1)
-            for a, b in itertools.pairwise(edges.tolist())
-        ]
-        kept = np.unique(np.concatenate([wide, wide + 1, np.ravel(places)]))
-        kept = kept[kept < len(starts)]
-        starts, ends = starts[kept], ends[kept]
-    if stands:
-        return np.append(starts, len(lrs)), np.append(lrs[starts], lrs[-1])
-    ends = np.where(ends - starts > 1, ends, starts)
-    return np.stack([starts, ends], 1).ravel(), np.repeat(lrs[starts], 2)

@@ -9,11 +9,12 @@ import numpy as np
 
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import (
+    Pieces,
     drawable,
     epoch_length,
     epoch_lengths,
+    pieces,
     placed,
-    runs,
     spans_decades,
 )
 from jaxsched._schedules.decay import StepLR
@@ -49,7 +50,7 @@ def _holds(schedule: Schedule, num_counts: int) -> bool:
     return course is not None and not course.period and course.starts[-1] < num_counts
 
 
-def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> str:
+def table(schedule: Schedule, lrs: np.ndarray | Pieces, steps_per_epoch: int | None) -> str:
     """Which learning rate is used when: a row for each piece, as in a docstring of torch.
 
     ```text
@@ -60,14 +61,17 @@ def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> s
     ```
     """
     word = unit(schedule, steps_per_epoch)
+    starts, values, num_counts = lrs if isinstance(lrs, Pieces) else pieces(lrs)
     course = schedule._course(np.float64)
-    period = course.period if course and course.period <= len(lrs) else 0
-    lrs = lrs[: period or len(lrs)]
+    period = course.period if course and course.period <= num_counts else 0
+    if period:
+        values, starts = values[starts < period], starts[starts < period]
+    num_counts = period or num_counts
     steps = epoch_length(schedule, steps_per_epoch) if word == "update" else None
-    starts = np.append(runs(lrs), len(lrs))
-    rows = _rows(starts, lrs, are_steps=False)
+    starts = np.append(starts, num_counts)
+    rows = _rows(starts, values, are_steps=False)
     if len(rows) > _MOST_ROWS:
-        rows = _rows(starts, lrs, are_steps=True)
+        rows = _rows(starts, values, are_steps=True)
     left_out = len(rows) - _MOST_ROWS
     if left_out > 0:
         rows = [*rows[: _MOST_ROWS - 2], *rows[-2:]]
@@ -75,9 +79,9 @@ def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> s
     columns = []
     for first, last in rows:
         start, stop = int(starts[first]), int(starts[last])
-        end = None if stop == len(lrs) and last - first == 1 and _holds(schedule, stop) else stop
-        values = [f"{lr:.6g}" for lr in lrs[starts[[*range(first, last)[:4], last - 1]]]]
-        text = ", ".join(values[:-1]) if last - first < 5 else f"{values[0]} ... {values[-1]}"
+        end = None if stop == num_counts and last - first == 1 and _holds(schedule, stop) else stop
+        shown = [f"{lr:.6g}" for lr in values[[*range(first, last)[:4], last - 1]]]
+        text = ", ".join(shown[:-1]) if last - first < 5 else f"{shown[0]} ... {shown[-1]}"
         each = (stop - start) // (last - first)
         note = f"    each for {each} {word}s" if 1 < each < stop - start else ""
         columns.append((text, *_range(start, word, end), *_range(start, "epoch", end, steps), note))
@@ -103,10 +107,10 @@ def _range(start: int, word: str, end: int | None, steps: int | None = 1) -> tup
     return first, f" <= {word}" + (f" < {last}" if last else "")
 
 
-def _rows(starts: np.ndarray, lrs: np.ndarray, are_steps: bool) -> list[tuple[int, int]]:
+def _rows(starts: np.ndarray, values: np.ndarray, are_steps: bool) -> list[tuple[int, int]]:
     """Pieces that stand still, or move in one direction, as the first run and the one after the
     last. Runs of one count move; with `are_steps` others of one length do, too."""
-    widths, rises = np.diff(starts), np.diff(lrs[starts[:-1]]) > 0
+    widths, rises = np.diff(starts), np.diff(values) > 0
     joins = (widths[1:] == widths[:-1]) & (are_steps | (widths[1:] == 1))
     turns = np.flatnonzero(~joins[1:] | ~joins[:-1] | (rises[1:] != rises[:-1])) + 1
     firsts = [0, 1] if len(joins) and not joins[0] else [0]
