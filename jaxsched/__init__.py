@@ -67,6 +67,7 @@ __all__ = [
     "compare",
     "from_torch",
     "get_last_lr",
+    "identify",
     "observe",
     "parse",
     "per_epoch",
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from jaxsched._desk.compare import Comparison, compare
     from jaxsched._desk.curve import Finding
     from jaxsched._desk.from_torch import from_torch
+    from jaxsched._desk.identify import identify
     from jaxsched._desk.plot import plot
     from jaxsched._desk.resume import resume_from_torch
     from jaxsched._desk.text import parse
@@ -103,6 +105,7 @@ else:
     _TOOLS = {
         "from_torch": "jaxsched._desk.from_torch",
         "resume_from_torch": "jaxsched._desk.resume",
+        "identify": "jaxsched._desk.identify",
         "compare": "jaxsched._desk.compare",
         "Comparison": "jaxsched._desk.compare",
         "check": "jaxsched._desk.check",

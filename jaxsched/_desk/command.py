@@ -1,4 +1,4 @@
-"""The command line: `jaxsched show`, `check` and `compare`."""
+"""The command line: `jaxsched show`, `identify`, `check` and `compare`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jaxsched._base.ops import PYTHON
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
 from jaxsched._desk.curve import clock_of, concrete, curve, size
+from jaxsched._desk.identify import read
 from jaxsched._desk.show import default_counts, sparkline, table, unit
 from jaxsched._desk.text import parse
 from jaxsched._schedules.plateau import ReduceLROnPlateau
@@ -27,9 +28,10 @@ examples:
   jaxsched show "MultiStepLR(0.1, [100, 150])"
   jaxsched check "per_epoch(MultiStepLR(0.1, [100, 150]), 391)" --counts 78200
   jaxsched compare lr.csv "per_epoch(MultiStepLR(0.1, [100, 150]), 391)"
+  jaxsched identify lr.csv
 
-exit status: 0; 1 if a check finds something, or what is compared differs; 2 if the command line, a
-schedule or a file is wrong
+exit status: 0; 1 if a check finds something, what is compared differs, or nothing is identified; 2
+if the command line, a schedule or a file is wrong
 """
 _SHOW = """\
 examples:
@@ -47,6 +49,12 @@ examples:
   jaxsched compare lr.csv "StepLR(0.1, 30)"
   jaxsched compare lr.csv "MultiStepLR(0.1, [100, 150])" --steps-per-epoch 391
   jaxsched compare metrics.csv "StepLR(0.1, 30)" --lr lr-SGD/pg1 --step step
+"""
+_IDENTIFY = """\
+examples:
+  jaxsched identify lr.csv
+  jaxsched identify lr.csv --steps-per-epoch 391
+  jaxsched identify metrics.csv --lr lr-SGD/pg1 --step step --plot lr.png
 """
 
 
@@ -115,11 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     shown = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
     checked = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
     compared = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
-    compared.add_argument("log", metavar="LOG", help="CSV, JSON, text, or a TensorBoard event file")
-    compared.add_argument("--lr", metavar="NAME", help="the column of the learning rate")
-    compared.add_argument("--step", metavar="NAME", help="the column that counts the rows")
+    about = "print the schedule that gives every row of a log"
+    identified = add("identify", _identify, about, _IDENTIFY)
+    for command in (compared, identified):
+        command.add_argument("log", metavar="LOG", help="CSV, JSON, text, TensorBoard's event file")
+        command.add_argument("--lr", metavar="NAME", help="the column of the learning rate")
+        command.add_argument("--step", metavar="NAME", help="the column that counts the rows")
     for command in (shown, checked, compared):
         command.add_argument("schedule", metavar="SCHEDULE", help="as it prints, in quotes")
+    for command in (shown, checked, compared, identified):
         command.add_argument(
             "--steps-per-epoch",
             metavar="N",
@@ -133,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
         about = "epochs in the run, with --steps-per-epoch or per_epoch"
         length.add_argument("--epochs", metavar="N", type=int, help=about)
     shown.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
-    shown.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
+    for command in (shown, identified):
+        command.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser
 
 
@@ -187,3 +200,19 @@ def _compare(args: argparse.Namespace) -> int:
     )
     print(comparison)
     return 0 if comparison.equal else 1
+
+
+def _identify(args: argparse.Namespace) -> int:
+    found = read(args.log, steps_per_epoch=args.steps_per_epoch, lr=args.lr, step=args.step)
+    if isinstance(found, str):
+        print(found)
+        return 1
+    print("\n".join([repr(found.schedule), *found.notes]))
+    if args.plot is not None:
+        from jaxsched._desk.plot import save
+
+        num_counts = int(found.counts[-1]) + 1
+        rows = (found.counts, found.lrs)
+        save(args.plot, found.schedule, num_counts, args.steps_per_epoch, rows)
+        print(f"wrote {args.plot}")
+    return 0

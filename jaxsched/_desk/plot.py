@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_PIECES = 4000
 _MOST_MARKS = 100
+_MOST_POINTS = 2000
 
 
 def plot(
@@ -117,10 +118,23 @@ def plot(
     return axes
 
 
-def save(path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None) -> None:
-    """Writes the picture to a file, whose ending says what it is."""
+def save(
+    path: str,
+    schedule: Any,
+    num_counts: int,
+    steps_per_epoch: int | None,
+    rows: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Writes the picture to a file, whose ending says what it is.
+
+    `rows` are counts and learning rates of a log, drawn as points under the curve.
+    """
     figure = _matplotlib("figure").Figure(layout="constrained")
     ax = plot(schedule, num_counts, steps_per_epoch=steps_per_epoch, ax=figure.subplots())
+    if rows is not None:
+        some = np.unique(np.linspace(0, len(rows[0]) - 1, _MOST_POINTS).astype(int))
+        counts, lrs = rows[0][some], drawable(rows[1][some])
+        ax.plot(counts, lrs, ".", color="tab:orange", markersize=5, zorder=1, label="log")
     ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
     figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
 
