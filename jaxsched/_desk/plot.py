@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxsched._base.hints import describe
 from jaxsched._base.schedule import as_schedule, shorten
 from jaxsched._desk.curve import (
