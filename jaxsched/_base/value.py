@@ -45,6 +45,15 @@ class Frozen(ABC):
             message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
             raise AttributeError(message, name=name, obj=self)
 
+        def _no_number(self, *_):
+            raise TypeError(hints.hint_for_operator(self._values()[0]))
+
+        __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = _no_number
+        __add__ = __radd__ = __sub__ = __rsub__ = __neg__ = _no_number
+
+        def __getitem__(self, _):
+            raise TypeError(hints.NO_LIST)
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) or name not in self._checks:  # `__init__` sets each once
             raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
