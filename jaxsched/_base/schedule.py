@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import jax
 import jax.core
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -115,6 +116,12 @@ class Schedule(Frozen):
             return self
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        jax.export.register_pytree_node_serialization(
+            cls,
+            serialized_name=f"{cls.__module__}.{cls.__qualname__}",
+            serialize_auxdata=Static.to_json,
+            deserialize_auxdata=Static.from_json,
+        )
 
     @abstractmethod
     def _value(self, count: Any, fraction: Any, ops: Ops) -> Any:
