@@ -53,11 +53,12 @@ def stack(schedules: Sequence[_S]) -> _S:
     >>> js.unstack(stacked) == schedules
     True
     """
-    if not is_list(schedules) or not all(isinstance(s, Schedule) for s in schedules):
+    given = [*schedules] if is_list(schedules) else []  # which may be a generator
+    if not is_list(schedules) or not all(isinstance(s, Schedule) for s in given):
         raise TypeError(f"`schedules` must be a sequence of schedules, got {describe(schedules)}")
-    if not schedules:
+    if not given:
         raise ValueError("`schedules` must be one or more, got none")
-    padded = _padded("", list(schedules))
+    padded = _padded("", given)
     return jax.tree.map(lambda *numbers: _as_array(numbers), *padded)
 
 

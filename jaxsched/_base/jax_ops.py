@@ -155,7 +155,7 @@ class JaxOps(Ops):
             verify(name, fn, is_real=jnp.issubdtype(count.dtype, jnp.floating))
             return jnp.asarray(fn(count)).astype(jnp.float64)
         except jax.errors.JAXTypeError as error:
-            raise TypeError(hint_for_trace(name, fn)) from error
+            raise TypeError(hint_for_trace(name, fn, error)) from error
 
 
 def _begin_search(ascending):

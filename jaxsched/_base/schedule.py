@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 import jax
 import jax.core
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,7 +29,7 @@ from jaxsched._base.arguments import (
     is_array,
     is_list,
 )
-from jaxsched._base.hints import NO_NUMBER, describe, hint_for_list, is_optimizer
+from jaxsched._base.hints import describe, hint_for_count, hint_for_list, is_optimizer
 from jaxsched._base.jax_ops import JaxOps, as_result
 from jaxsched._base.ops import NUMPY, PYTHON, Ops
 from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
@@ -115,6 +116,12 @@ class Schedule(Frozen):
             return self
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        jax.export.register_pytree_node_serialization(
+            cls,
+            serialized_name=f"{cls.__module__}.{cls.__qualname__}",
+            serialize_auxdata=Static.to_json,
+            deserialize_auxdata=Static.from_json,
+        )
 
     @abstractmethod
     def _value(self, count: Any, fraction: Any, ops: Ops) -> Any:
@@ -165,8 +172,8 @@ class Schedule(Frozen):
         if not (is_number or is_array(count)):  # perhaps an nnx.Variable, a Keras variable
             count = getattr(count, "__jax_array__", lambda: count)()
         if not (is_number or (is_array(count) and jnp.issubdtype(count.dtype, jnp.integer))):
-            hint = ", which `smooth_epochs` gives a schedule of epochs" if _is_real(count) else ""
-            raise TypeError(f"`count` must be an integer or an array of them, got {count!r}{hint}")
+            got = f"{describe(count)}{hint_for_count(count)}"
+            raise TypeError(f"`count` must be an integer or an array of them, got {got}")
         if is_number:
             count = min(max(int(count), 0), COUNT_MAX)
         if self._is_concrete and is_number:
@@ -176,11 +183,6 @@ class Schedule(Frozen):
         if self._is_concrete and not isinstance(count, jax.core.Tracer):
             return self._program(count)  # where each operation is dispatched by itself
         return self._on_device(count)
-
-    def __mul__(self, other: Any) -> Any:
-        raise TypeError(NO_NUMBER)
-
-    __rmul__ = __mul__
 
     def _on_host(self, count: np.ndarray) -> np.ndarray:
         if count.dtype.itemsize == 8:
@@ -291,10 +293,6 @@ class _Function(Schedule):
         return repr(self.fn)
 
 
-def _is_real(count: Any) -> bool:
-    return isinstance(count, float) or jnp.issubdtype(getattr(count, "dtype", bool), jnp.floating)
-
-
 def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.Array:
     """fn(count, arrays), with the sharding of the count.
 
@@ -338,7 +336,7 @@ def as_schedule(name: str, value: Any) -> Schedule:
 
 def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
     if not is_list(value) or is_optimizer(value):
-        got = f"{describe(value)}{hint_for_list(value)}"
+        got = f"{describe(value)}{hint_for_list(value, members=True)}"
         raise TypeError(f"`{name}` must be a sequence of schedules, got {got}")
     schedules = tuple(as_schedule(f"{name}[{i}]", schedule) for i, schedule in enumerate(value))
     if not schedules:
