@@ -15,8 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
 from jaxsched._desk.command import main
-from jaxsched._desk.curve import curve
-from jaxsched._desk.show import default_counts, sparkline, table
+from jaxsched._desk.curve import curve, default_counts
+from jaxsched._desk.show import sparkline, table
 from tests.schedules import LONG, MORE, SHORT
 
 MILESTONES = "MultiStepLR(0.1, [100, 150])"
@@ -97,13 +97,13 @@ TABLES = {
         "0.001                 for 60 <= epoch",
     ],
     "per_epoch(SequentialLR([LinearLR(0.5, 0.01), CosineAnnealingLR(0.5, 85)], [5]), 10)": [
-        "0.005 ... 0.5     for  0 <= update < 60     (0 <= epoch < 6)     each for 10 updates",
-        "0.499829 ... 0    for 60 <= update < 910    (6 <= epoch < 91)    each for 10 updates",
+        "0.005 ... 0.5   for  0 <= update < 60   (0 <= epoch < 6)   each for 10 updates",
+        "0.499829 ... 0  for 60 <= update < 910  (6 <= epoch < 91)  each for 10 updates",
     ],
     "OneCycleLR(0.1, epochs=10, steps_per_epoch=391, pct_start=0.5)": [
-        "0.004 ... 0.1                for    0 <= update < 1955    (      0 <= epoch < 5)",
-        "0.0999999 ... 4.64557e-07    for 1955 <= update < 3909    (      5 <= epoch < 9.99744)",
-        "4e-07                        for 3909 <= update           (9.99744 <= epoch)",
+        "0.004 ... 0.1              for    0 <= update < 1955  (    0 <= epoch < 5)",
+        "0.0999999 ... 4.64557e-07  for 1955 <= update < 3909  (    5 <= epoch < 9.997)",
+        "4e-07                      for 3909 <= update         (9.997 <= epoch)",
     ],
 }
 
@@ -152,6 +152,21 @@ def test_each_schedule_has_a_table_that_covers_the_run(schedule):
         first, last = rows[0], rows[-1]
         assert first.startswith(f"{lrs[0]:.6g}") and " 0 <= " in first
         assert str(num_counts) in last or "again every" in last or "<" not in last.split("<=")[1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [s for s in SHORT + LONG + MORE if not isinstance(s, (js.LambdaLR, js.MultiplicativeLR))],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_what_show_prints_fits_a_terminal(schedule):
+    if len(repr(schedule)) > 10_000:
+        return
+    for options in ((), ("--steps-per-epoch", "7"), ("--steps-per-epoch", "123457")):
+        status, out, err = run("show", str(schedule), *options)
+        assert (status, err) == (0, "") and max(map(len, out.splitlines())) <= 80, out
+        text, *_ = out.split("\n\n")
+        assert " ".join(text.split()) == str(schedule)
 
 
 def test_the_last_value_is_said_to_hold_only_if_it_does():

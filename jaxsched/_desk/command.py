@@ -14,9 +14,9 @@ from typing import Any
 from jaxsched._base.ops import PYTHON
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
-from jaxsched._desk.curve import clock_of, concrete, curve, size
+from jaxsched._desk.curve import clock_of, concrete, curve, default_counts, size
 from jaxsched._desk.identify import read
-from jaxsched._desk.show import default_counts, sparkline, table, unit
+from jaxsched._desk.show import fit, sparkline, table, unit
 from jaxsched._desk.text import parse
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
@@ -157,7 +157,8 @@ def _show(args: argparse.Namespace) -> int:
         num_counts = default_counts(schedule)
     lrs, word = curve(schedule, num_counts), unit(schedule, steps)
     encoding = sys.stdout.encoding or "ascii"
-    print(f"{schedule}\n\n{table(schedule, lrs, steps)}\n\n{sparkline(lrs, word, encoding)}")
+    line = fit(sparkline(lrs, word, encoding))
+    print(f"{fit(str(schedule))}\n\n{table(schedule, lrs, steps)}\n\n{line}")
     if args.csv is not None:
         with open(args.csv, "w", newline="") as file:
             writer = csv.writer(file)
