@@ -1,6 +1,8 @@
 """identify: planted schedules come back, what is read gives every row, and noise is refused."""
 
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ def log_of(text):
     return schedule, schedule(np.arange(planted.RECIPES[text]))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("text", planted.RECIPES)
 def test_a_recipe_is_read_as_its_line(text, dtype):
     schedule, lrs = log_of(text)
@@ -49,6 +51,17 @@ def test_whatever_is_read_gives_every_row(seed, form):
 def test_noise_is_refused(seed):
     with pytest.raises(ValueError, match="`recorded`"):
         js.identify(planted.noise(random.Random(seed)))
+
+
+@pytest.mark.slow
+def test_the_table_in_the_docs_is_what_the_command_prints(capsys):
+    planted.main()
+    printed = re.sub(r" +[\d.]+ s$", "", capsys.readouterr().out, flags=re.MULTILINE)
+    page = (Path(__file__).parents[1] / "docs" / "pages" / "identify.md").read_text()
+    assert re.sub(r" +slowest$", "", printed, flags=re.MULTILINE).strip() in re.sub(
+        r" +(slowest|[\d.]+ s)$", "", page, flags=re.MULTILINE
+    )
+    assert not re.search(r"^noise +100 +0 +0 +[1-9]", printed, re.MULTILINE)
 
 
 # -- what a log may look like --------------------------------------------------------------------

@@ -53,3 +53,12 @@ def test_nothing_lies_within_bounds_that_hold_nothing(low, high):
 def test_zero_is_the_shortest_number_of_all():
     assert numbers(-1e-9, 1e-9) == numbers(0.0, 0.2) == [0.0]
     assert digits(0.0) == 1
+
+
+def test_examples():
+    assert decimals(0.09999999, 0.10000001) == [0.1] and decimals(0.21, 0.39)[0] == 0.3
+    assert fractions(0.4999999, 0.5000001) == []
+    assert numbers(0.33333332, 0.33333336, 1) == [1 / 3, 0.33333334]
+    assert whole_numbers(95, 104, 3) == [100, 99, 98] and whole_numbers(3.1, 3.9) == []
+    numbers_of = (0.1, 391, 1 / 3, 30000, 2.5e-4, 0, 0.123456789)
+    assert [*map(digits, numbers_of)] == [1, 3, 2, 1, 2, 1, 9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ _CLASSES = {
     "clamp": 1.0,
 }
 _ENDS = {"total_iters", "T_max", "total_steps", "last_count", "anneal_epochs"}
+_TYPED = 9  # digits of a number that somebody may have typed: of longer ones at most one is read
 _RISE = 2.0  # of steps that go up, which few people write
 
 
@@ -32,7 +34,8 @@ def cost(schedule: Schedule, end: int, given: Any = None) -> float:
 
     `given` is a length of epochs that the user has named, which costs nothing.
     """
-    return sum(map(float, _costs(schedule, end, given, set())))
+    costs = [float(each) for each in _costs(schedule, end, given, set())]
+    return sum(costs) if sum(each > _TYPED for each in costs) <= 1 else math.inf
 
 
 def _costs(schedule: Any, end: int, given: Any, seen: set[float]) -> Any:
@@ -54,7 +57,7 @@ def _costs(schedule: Any, end: int, given: Any, seen: set[float]) -> Any:
         elif field.name == "steps_per_epoch" and value is not None:
             yield 0 if np.array_equal(value, given or -1) else sum(map(_epoch, np.ravel(value)))
         elif field.name == "milestones":
-            yield sum(map(digits, getattr(schedule, field.name)))
+            yield from map(digits, getattr(schedule, field.name))
         elif field.name in ("base_lr", "max_lr") and value in seen or value == field.default:
             pass
         elif field.name in _ENDS and value in (end, end + 1):

@@ -119,7 +119,10 @@ def read(
     answers = [_answer(record, numbering, clock) for numbering in numberings]
     found = [(each.price, place, each) for place, each in enumerate(answers) if each is not None]
     if not found:
-        return _nothing(record, numberings[0], clock)
+        begun, row = _begun(record, numberings[0], clock)
+        if begun is None or row is not None:
+            return _nothing(record, numberings[0], begun, row or 0)
+        found = [(begun.price, 0, begun)]
     _, place, answer = min(found)
     numbering, schedule = numberings[place], answer.schedule
     end = int(numbering.counts[-1])
@@ -176,7 +179,7 @@ def _cheapest(points: Points, rows: Points, clock: Clock | None) -> _Answer | No
     if not found:
         return None
     (price, best), *others = found
-    parted = [(each, other, _parting(best, other, points.counts)) for each, other in others]
+    parted = [(each, other, _parting(best, other, points.counts)) for each, other in others[:6]]
     return _Answer(price, best, tuple((a, b, count) for a, b, count in parted if count is not None))
 
 
@@ -219,25 +222,38 @@ def _open(answer: _Answer, end: int, record: Record) -> Iterator[str]:
         yield f"It gives them to the {record.digits} that the log prints."
 
 
-def _nothing(record: Record, numbering: Numbering, clock: Clock | None) -> str:
-    """What was seen: how far a schedule gives the rows, and what the first other row has."""
-    points = [*_points(record, numbering)][-1]
-    points = points.of(np.flatnonzero(np.diff(points.counts, prepend=-1)))
-    n = len(points.lrs)
-    while (n := n // 2) >= 2 * _FEWEST_ROWS:
-        start = points.of(slice(0, n))
-        answer = _cheapest(start, start, clock) if len(start.changes) > 1 else None
+def _begun(
+    record: Record, numbering: Numbering, clock: Clock | None
+) -> tuple[_Answer | None, int | None]:
+    """What gives the first half of the rows, or an eighth, and so on; and the first other row, if
+    there is one: a tail may be too small to be read and yet be given."""
+    rows = [*_points(record, numbering)][-1]
+    n = 2 * len(rows.lrs)
+    while (n := n // 4) >= 2 * _FEWEST_ROWS:
+        start = rows.of(slice(0, n))
+        points = start.of(np.flatnonzero(np.diff(start.counts, prepend=-1)))
+        answer = _cheapest(points, start, clock) if len(points.changes) > 1 else None
         if answer is not None:
-            expected = answer.schedule(points.counts)
-            row = int(np.argmax(np.abs(points.lrs - expected) > points.tolerance))
-            return (
-                f"nothing gives all rows of `recorded`: {answer.schedule} gives those before count "
-                f"{points.counts[row]:,}, where it is {expected[row]:.9g} and the log has "
-                f"{points.lrs[row]:.9g}"
-            )
-    if len(points.lrs) == len(points.changes) + 1:
+            if rows.given_by(answer.schedule):
+                others = [each for each in answer.others if rows.given_by(each[1])]
+                return answer._replace(others=tuple(others)), None
+            return answer, int(np.argmin(rows.agree(answer.schedule)))
+    return None, None
+
+
+def _nothing(record: Record, numbering: Numbering, begun: _Answer | None, row: int) -> str:
+    """What was seen: up to where a schedule gives the rows, or where they change."""
+    counts, lrs = numbering.counts, record.lrs
+    if begun is not None:
+        return (
+            f"nothing gives all rows of `recorded`: {begun.schedule} gives those before count "
+            f"{counts[row]:,}, where it is {begun.schedule(int(counts[row])):.9g} and the log has "
+            f"{lrs[row]:.9g}"
+        )
+    changes = np.flatnonzero(np.diff(lrs)) + 1
+    if len(lrs) == len(changes) + 1:
         seen = "the learning rate changes in every row"
     else:
-        where = ", ".join(f"{n:,}" for n in points.counts[points.changes[:5]])
-        seen = f"the learning rate changes at counts {where}{', ...' * (len(points.changes) > 5)}"
+        where = ", ".join(f"{n:,}" for n in counts[changes[:5]])
+        seen = f"the learning rate changes at counts {where}{', ...' * (len(changes) > 5)}"
     return f"nothing gives all rows of `recorded`: {seen}, in no way that a schedule here does"

@@ -13,11 +13,7 @@ _TYPED = 6  # digits up to which a number is taken for one that was typed
 
 
 def decimals(low: float, high: float, most: int = 2) -> list[float]:
-    """The numbers >= 0 from `low` to `high` with the fewest digits, the most central first.
-
-    >>> decimals(0.09999999, 0.10000001), decimals(0.21, 0.39), decimals(0.5, 0.4)
-    ([0.1], [0.3], [])
-    """
+    """The numbers >= 0 from `low` to `high` with the fewest digits, the most central first."""
     low = max(low, 0.0)
     if not low <= high < math.inf:
         return []
@@ -41,11 +37,7 @@ def decimals(low: float, high: float, most: int = 2) -> list[float]:
 
 
 def fractions(low: float, high: float) -> list[float]:
-    """The numbers >= 0 from `low` to `high` that are p / q with a small q, and no short decimals.
-
-    >>> fractions(0.3333333, 0.3333335), fractions(0.4999999, 0.5000001)
-    ([0.3333333333333333], [])
-    """
+    """The numbers > 0 from `low` to `high` that are p / q with a small q and no short decimals."""
     found = []
     for q in range(3, _LARGEST_DENOMINATOR + 1):
         p = round((low + high) / 2 * q) if 0 <= low <= high < 1e6 else 0
@@ -55,11 +47,7 @@ def fractions(low: float, high: float) -> list[float]:
 
 
 def numbers(low: float, high: float, most: int = 2) -> list[float]:
-    """Both, the one with the fewest digits first; a few, since one may be meant and not the other.
-
-    >>> numbers(0.33333332, 0.33333336, 1)
-    [0.3333333333333333, 0.33333334]
-    """
+    """Both, the one with the fewest digits first. A few, since any may be the one that is meant."""
     found = decimals(low, high, most)
     if low <= 0:
         return found
@@ -67,11 +55,7 @@ def numbers(low: float, high: float, most: int = 2) -> list[float]:
 
 
 def whole_numbers(low: float, high: float, most: int = 12) -> list[int]:
-    """The integers >= 1 from `low` to `high`, the roundest first, and of those the most central.
-
-    >>> whole_numbers(95, 104, 3), whole_numbers(2.5, 3.5), whole_numbers(3.1, 3.9)
-    ([100, 99, 98], [3], [])
-    """
+    """The integers >= 1 from `low` to `high`, the roundest first, and of those the most central."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return []
     first, last = max(math.ceil(low), 1), math.floor(high)
@@ -92,11 +76,7 @@ def _rounds(first: int, last: int, most: int) -> Iterator[int]:
 
 
 def digits(number: float) -> int:
-    """How many digits one has to write: of 0.1 one, of 391 three, of 1/3 two, of 30000 one.
-
-    >>> [digits(x) for x in (0.1, 391, 1 / 3, 30000, 2.5e-4, 0, 0.123456789)]
-    [1, 3, 2, 1, 2, 1, 9]
-    """
+    """How many digits one has to write: of 0.1 one, of 391 three, of 1/3 two, of 30000 one."""
     written = _written(number)
     if written <= _TYPED or not isinstance(number, float):
         return written

@@ -91,13 +91,14 @@ class Points:
         return float(np.minimum(one, other).max()), float(np.maximum(one, other).min())
 
     def given_by(self, schedule: Schedule) -> bool:
-        """Whether each row has the schedule's learning rate, by the rule of `compare`."""
-        return self.sample._agree(schedule) and (self.sample is self or self._agree(schedule))
+        """Whether each row has the schedule's learning rate."""
+        return bool(self.sample.agree(schedule).all() and self.agree(schedule).all())
 
-    def _agree(self, schedule: Schedule) -> bool:
+    def agree(self, schedule: Schedule) -> np.ndarray:
+        """Which rows have it, by the rule of `compare`."""
         lrs = schedule(self.counts)
         allowed = np.maximum(self.relative * np.abs(lrs), self.slack * (1 + 1e-9))
-        return bool((np.abs(self.lrs - lrs) <= allowed + 1e-15 * self.peak).all())
+        return np.abs(self.lrs - lrs) <= allowed + 1e-15 * self.peak
 
 
 def tried(make: Any, *args: Any, **named: Any) -> list[Any]:
@@ -111,6 +112,11 @@ def tried(make: Any, *args: Any, **named: Any) -> list[Any]:
 def between(points: Points, row: int) -> tuple[int, int]:
     """The counts at which what is first seen in a row may have happened."""
     return int(points.counts[row - 1]) + 1, int(points.counts[row])
+
+
+def shows_level(points: Points, row: int) -> bool:
+    """Whether the rows before this one stand still: one row alone may be of anything."""
+    return row > 1 or points.counts[row] - points.counts[row - 1] == 1
 
 
 def lengths_to_the_end(points: Points) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxsched._base.ops import NUMPY
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.numerals import numbers, whole_numbers
-from jaxsched._desk.points import Points, between, tried
+from jaxsched._desk.points import Points, between, shows_level, tried
 from jaxsched._desk.readers_curves import cosine, exponential, linear, polynomial, swa
 from jaxsched._desk.readers_cycles import cyclic, one_cycle, restarts
 from jaxsched._desk.readers_steps import steps
@@ -52,6 +52,8 @@ def composed(points: Points) -> Iterator[Schedule]:
 def in_epochs(points: Points, clock: Clock | None = None) -> Iterator[Schedule]:
     """A value for each epoch: the greatest common divisor of where they change is its length."""
     if clock is None:
+        if np.diff(points.counts).max(initial=1) > 1:
+            return  # no row shows exactly where an epoch begins
         where = points.counts[points.changes]
         gap = math.gcd(*where.tolist()) if len(where) > 1 else 1
         # The length may be a part of it, if they are too few to show it.
@@ -79,7 +81,7 @@ def after_warmup(points: Points) -> Iterator[Schedule]:
         return
     row = int(points.changes[0])
     rises = points.lrs[row] > points.lrs[0] and points.counts[row] > 1
-    if rises and row < len(points.lrs) - _FEWEST:
+    if rises and shows_level(points, row) and row < len(points.lrs) - _FEWEST:
         for start in whole_numbers(*between(points, row), 3):
             for rest in _rests(points.of(points.counts >= start, start)):
                 base_lr = _base_lr(rest)
@@ -102,7 +104,7 @@ def _breaks(points: Points) -> list[int]:
     if (np.diff(counts[: row + 2]) == 1).all():
         near = [counts[row], counts[row] + 1, counts[row] - 1]
     else:
-        near = whole_numbers(counts[row - 1] + 1, counts[row + 1], 24)
+        near = whole_numbers(counts[row - 1] + 1, counts[row + 1], 8)
     if top <= row:
         near.append(counts[top])
     return [int(n) for n in dict.fromkeys(near) if 1 <= n < points.end - _FEWEST]

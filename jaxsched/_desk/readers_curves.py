@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from jaxsched._base.schedule import Schedule
-from jaxsched._desk.numerals import numbers, whole_numbers
+from jaxsched._desk.numerals import digits, numbers, whole_numbers
 from jaxsched._desk.points import Points, between, lengths_to_the_end, tried
 from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR
 from jaxsched._schedules.decay import ExponentialLR, LinearLR, PolynomialLR
 
 _POWERS = (1.0, 2.0, 0.9, 0.5, 3.0, 4.0, 1.5, 2.5, 0.8, 0.7, 0.6, 5.0, 1.2)
 _ENDS = (0.0, 0.1, 0.01, 0.001, 0.5, 0.2, 0.05, 0.02, 0.002, 0.005, 0.25, 1 / 3)  # parts of base_lr
+
+_SHORT = 4  # digits
 
 
 def exponential(points: Points) -> Iterator[Schedule]:
@@ -60,12 +63,20 @@ def linear(points: Points) -> Iterator[Schedule]:
             yield from _line(points, total)
         return
     for total in lengths_to_the_end(points):
-        yield from _line(points, total)
+        for schedule in _line(points, total):  # any length gives the rows: its end has to be short
+            if _is_short(schedule):
+                yield schedule
     ends = [start * end for end in _ENDS] if slope < 0 else []
     for end in ends:
         for total in whole_numbers(*_lengths(line, end, 0.0, low, high), 2):
             if total > points.end:
                 yield from _line(points, total, end)
+
+
+def _is_short(schedule: Any) -> bool:
+    if isinstance(schedule, PolynomialLR):
+        return True
+    return max(map(digits, (schedule.start_factor, schedule.end_factor))) <= _SHORT
 
 
 def _slope(line: Points) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from jaxsched._desk.readers_curves import by_three_rows
 from jaxsched._schedules.cosine import CosineAnnealingWarmRestarts
 from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
 
-_MOST_T_MULT = 10
+_MOST_T_MULT, _FEW_T_MULT = 10, 3  # the fewer, where rows do not show where a cycle starts
 _FIRST = 64  # rows on which most cycles fail
 _PARTS = (0.3, 0.1, 0.2, 0.25, 0.5, 0.05, 0.4, 0.15, 0.35, 0.45, 0.01, 0.02, 0.03, 0.6)
 
@@ -30,7 +30,8 @@ def restarts(points: Points) -> Iterator[Schedule]:
     if not len(back):
         return
     first = between(points, int(back[0]))
-    pairs = [(n, m) for n in whole_numbers(*first, 8) for m in range(1, _MOST_T_MULT + 1)]
+    most = _MOST_T_MULT if first[0] == first[1] else _FEW_T_MULT
+    pairs = [(n, m) for n in whole_numbers(*first, 8) for m in range(1, most + 1)]
     if first[0] <= 4:  # the first cycles may be too short to be seen
         pairs += [(n, m) for n in (1, 2) for m in (1, 2, 3)]
     for base_lr in numbers(points.low[0], points.high[0]):

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.numerals import numbers, whole_numbers
-from jaxsched._desk.points import Points, between, tried
+from jaxsched._desk.points import Points, between, shows_level, tried
 from jaxsched._schedules.decay import ConstantLR, MultiStepLR, StepLR
 
 _MOST_MILESTONES = 64
@@ -43,6 +43,8 @@ def steps(points: Points) -> Iterator[Schedule]:
 def _constant(points: Points) -> Iterator[Schedule]:
     if len(points.changes) == 1 and points.lrs[-1] > points.lrs[0]:
         row = int(points.changes[0])
+        if not shows_level(points, row):
+            return
         for base_lr in numbers(points.low[row], points.high[row]):
             for factor in numbers(points.low[0] / base_lr, points.high[0] / base_lr):
                 for total in whole_numbers(*between(points, row)):
