@@ -82,7 +82,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxsched._desk.check import check
-    from jaxsched._desk.compare import Comparison, compare
+    from jaxsched._desk.compare import compare
+    from jaxsched._desk.comparison import Comparison
     from jaxsched._desk.curve import Finding
     from jaxsched._desk.from_torch import from_torch
     from jaxsched._desk.plot import plot
@@ -94,7 +95,7 @@ else:
         "from_torch": "jaxsched._desk.from_torch",
         "resume_from_torch": "jaxsched._desk.resume",
         "compare": "jaxsched._desk.compare",
-        "Comparison": "jaxsched._desk.compare",
+        "Comparison": "jaxsched._desk.comparison",
         "check": "jaxsched._desk.check",
         "Finding": "jaxsched._desk.curve",
         "plot": "jaxsched._desk.plot",
