@@ -20,7 +20,6 @@ from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _MOST_TRIED = 64
 _MANY = 10
-"""Counts that are rather the updates of an epoch than another argument."""
 
 
 def fixed(reading: Reading | None, finding: Any, cost: float, needs: int = 1) -> Unknown:
@@ -51,23 +50,16 @@ def clocks(reading: Reading) -> Iterator[Unknown]:
     yield Unknown(
         lambda by: _ahead(reading, by) if by > 1 else None, 1, sentences.ahead, cost=4, needs=3
     )
-    for is_many in (True, False):
+    for change, tell in (
+        (_slower, sentences.updates_for_epochs),
+        (_faster, sentences.faster),
+    ):
         yield Unknown(
-            lambda k, is_many=is_many: (
-                _slower(reading, k) if 1 < k and is_many == (k >= _MANY) else None
-            ),
-            _MANY if is_many else 1,
-            sentences.updates_for_epochs,
-            cost=-0.5 if is_many else 2,
-            needs=3,
-        )
-        yield Unknown(
-            lambda k, is_many=is_many: (
-                _faster(reading, k) if 1 < k and is_many == (k >= _MANY) else None
-            ),
-            _MANY if is_many else 1,
-            sentences.faster,
-            cost=-0.5 if is_many else 2,
+            lambda k, change=change: change(reading, k) if k > 1 else None,
+            1,
+            tell,
+            # Many counts are rather the updates of an epoch than another argument.
+            cost=lambda k: 2 if k < _MANY else -0.5,
             needs=3,
         )
 

@@ -33,7 +33,7 @@ class Unknown(NamedTuple):
     make: Callable[[Any], Reading | None]
     old: Any
     tell: Callable[[Any], Finding]
-    cost: float
+    cost: float | Callable[[Any], float]
     """What an explanation costs by it, beside the digits of the value."""
     needs: int = 2
     """How many different values a log has to have, so that the value is no guess."""
@@ -112,7 +112,8 @@ def _solution(unknown: Unknown, value: Any, first: Any, last: Any) -> Solution:
     written = value if isinstance(value, tuple) else [value]
     before = unknown.old if isinstance(value, tuple) else [unknown.old]
     others = [x for x in written if x not in before and type(x) in (int, float)]
-    cost = unknown.cost + sum(map(digits, others))
+    cost = unknown.cost(value) if callable(unknown.cost) else unknown.cost
+    cost += sum(map(digits, others))
     return Solution(reading, finding, cost, unknown.needs, unknown.is_last)
 
 

@@ -46,7 +46,7 @@ def structures(reading: Reading, log: Log) -> Iterator[Unknown]:
         else:
             for other in _classes(member):
                 variant = with_changes(reading, {path: other})
-                yield fixed(variant, sentences.another_class(member, other), cost=3)
+                yield fixed(variant, sentences.another_class(member, other), cost=3.5)
             if isinstance(member, CosineAnnealingLR):
                 held = with_changes(reading, {path: clamp(member, member.T_max)})
                 yield fixed(held, sentences.clamped(member.T_max), cost=2, needs=2)
