@@ -15,8 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
 from jaxsched._desk.command import main
-from jaxsched._desk.curve import curve
-from jaxsched._desk.show import default_counts, sparkline, table
+from jaxsched._desk.curve import curve, default_counts
+from jaxsched._desk.show import sparkline, table
 from tests.schedules import LONG, MORE, SHORT
 
 MILESTONES = "MultiStepLR(0.1, [100, 150])"

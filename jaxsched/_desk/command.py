@@ -13,8 +13,8 @@ from typing import Any
 
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
-from jaxsched._desk.curve import concrete, curve
-from jaxsched._desk.show import default_counts, sparkline, table, unit
+from jaxsched._desk.curve import concrete, curve, default_counts
+from jaxsched._desk.show import sparkline, table, unit
 from jaxsched._desk.text import parse
 
 _EPILOG = """\

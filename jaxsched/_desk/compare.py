@@ -21,7 +21,7 @@ from jaxsched._desk.reading import Log, Reading
 from jaxsched._desk.record import Record, Recorded, read_log
 from jaxsched._desk.replay import replay, told
 from jaxsched._desk.sentences import places
-from jaxsched._desk.tables import Known, tabulated
+from jaxsched._desk.tables import Known, of_schedule, tabulated
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
@@ -31,7 +31,7 @@ _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by print
 
 def compare(
     schedule: AnySchedule,
-    recorded: Recorded,
+    recorded: Recorded | AnySchedule,
     *,
     steps_per_epoch: EpochLengths | None = None,
     lr: Any = None,
@@ -55,6 +55,7 @@ def compare(
     ```text
     numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
     columns     a mapping, a DataFrame, or a list of rows that are mappings
+    a schedule  another one, or a callable: both are compared until both are over
     a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
                 of Hugging Face's trainer_state.json; of lines of text, as fairseq, Megatron and
                 torchtune print them; of a TensorBoard event file or its folder, if the package
@@ -144,8 +145,13 @@ def compare(
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         as_schedule("schedule", schedule)
-    record = read_log(recorded, is_plateau, lr, step)
-    clock, said = _clock(record, schedule, clock)
+    if callable(recorded) and not hasattr(recorded, "columns"):
+        if is_plateau:
+            raise TypeError("`recorded` must be a log, which has the metric of a ReduceLROnPlateau")
+        record, said = of_schedule(recorded, schedule, clock)
+    else:
+        record, said = read_log(recorded, is_plateau, lr, step), ()
+    clock, also = _clock(record, schedule, clock)
     record, numberings, notes = numbered(record, clock)
     known, replayed = Known(schedule, COUNT_MAX, {}), _no_replay
     if is_plateau:
@@ -178,7 +184,7 @@ def compare(
     is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
     is_told[rows] = True
     comparison = Comparison(
-        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *notes, note)
+        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *also, *notes, note)
     )
     comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:

@@ -16,7 +16,7 @@ from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
 from jaxsched._schedules.cycle import OneCycleLR
-from jaxsched._schedules.decay import ConstantLR, LinearLR
+from jaxsched._schedules.decay import ConstantLR, LinearLR, StepLR
 from jaxsched._schedules.epochs import per_epoch, smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 from jaxsched._stack import unstack
@@ -168,6 +168,26 @@ def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
         elif isinstance(member, OneCycleLR) and member.total_steps is None:
             found.add(member.steps_per_epoch)
     return found
+
+
+def default_counts(schedule: Schedule) -> int:
+    """A bit past the last change, or one period, or until little is left; else 100."""
+    counts = 0
+    for member in placed(schedule):
+        inner: Any = member.schedule
+        if n := inner._length(0.01):
+            after = member.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
+            if isinstance(member.adapter, smooth_epochs):
+                after = member.at(n) + 1
+            counts = max(counts, int(min(after, member.stop)))
+    counts = counts or 100
+    return min(counts + counts // 20 + 1 if holds(schedule, counts) else counts, 10**6)
+
+
+def holds(schedule: Schedule, num_counts: int) -> bool:
+    """Whether the last value of that many counts stays."""
+    course = schedule._course(np.float64)
+    return course is not None and not course.period and course.starts[-1] < num_counts
 
 
 def epoch_length(schedule: Any, steps_per_epoch: Any) -> int | None:

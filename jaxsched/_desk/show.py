@@ -12,12 +12,10 @@ from jaxsched._desk.curve import (
     drawable,
     epoch_length,
     epoch_lengths,
-    placed,
+    holds,
     runs,
     spans_decades,
 )
-from jaxsched._schedules.decay import StepLR
-from jaxsched._schedules.epochs import smooth_epochs
 
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _MOST_ROWS = 12
@@ -27,26 +25,6 @@ def unit(schedule: Any, steps_per_epoch: int | None) -> str:
     """Of the counts: epochs, as torch's docstrings say, if nothing says that they are updates."""
     is_in_updates = steps_per_epoch is not None or epoch_lengths(schedule)
     return "update" if is_in_updates else "epoch"
-
-
-def default_counts(schedule: Schedule) -> int:
-    """A bit past the last change, or one period, or until little is left; else 100."""
-    counts = 0
-    for member in placed(schedule):
-        inner: Any = member.schedule
-        if n := inner._length(0.01):
-            after = member.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
-            if isinstance(member.adapter, smooth_epochs):
-                after = member.at(n) + 1
-            counts = max(counts, int(min(after, member.stop)))
-    counts = counts or 100
-    return min(counts + counts // 20 + 1 if _holds(schedule, counts) else counts, 10**6)
-
-
-def _holds(schedule: Schedule, num_counts: int) -> bool:
-    """Whether the last value of that many counts stays."""
-    course = schedule._course(np.float64)
-    return course is not None and not course.period and course.starts[-1] < num_counts
 
 
 def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> str:
@@ -75,7 +53,7 @@ def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> s
     columns = []
     for first, last in rows:
         start, stop = int(starts[first]), int(starts[last])
-        end = None if stop == len(lrs) and last - first == 1 and _holds(schedule, stop) else stop
+        end = None if stop == len(lrs) and last - first == 1 and holds(schedule, stop) else stop
         values = [f"{lr:.6g}" for lr in lrs[starts[[*range(first, last)[:4], last - 1]]]]
         text = ", ".join(values[:-1]) if last - first < 5 else f"{values[0]} ... {values[-1]}"
         each = (stop - start) // (last - first)

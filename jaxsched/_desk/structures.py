@@ -42,7 +42,7 @@ def structures(reading: Reading, log: Log) -> Iterator[Unknown]:
             yield from _compositions(reading, path, member)
         elif isinstance(member, clamp):
             free = with_changes(reading, {path: member.schedule})
-            yield fixed(free, sentences.not_clamped(member.last_count), cost=2, needs=2)
+            yield fixed(free, sentences.not_clamped(member.last_count), cost=1, needs=2)
         else:
             for other in _classes(member):
                 variant = with_changes(reading, {path: other})

@@ -11,8 +11,10 @@ import numpy as np
 from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.schedule import Schedule, as_schedule
-from jaxsched._desk.curve import MOST_TABULATED, concrete, curve
+from jaxsched._desk.curve import MOST_TABULATED, concrete, curve, default_counts, epoch_lengths
+from jaxsched._desk.record import Record
 from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.epochs import Clock, per_epoch
 
 
 class Known(NamedTuple):
@@ -32,6 +34,27 @@ class Known(NamedTuple):
         if any(id(table) not in self.functions for table in tables):
             return None
         return schedule._rebuilt(lambda member: self.functions.get(id(member), member))
+
+
+def of_schedule(other: Any, schedule: Any, clock: Clock | None) -> tuple[Record, tuple[str, ...]]:
+    """The rows of a schedule in the place of a log, until both are over and once more as long.
+
+    Those that have no end are compared at some far counts, too.
+    """
+    both = [concrete(other), concrete(schedule)]
+    if clock is not None:
+        both = [x if epoch_lengths(x) else per_epoch(x, clock.lengths) for x in both]
+    known = [x for x in both if isinstance(x, Schedule)]
+    num_counts = min(2 * max([500, *map(default_counts, known)]), MOST_TABULATED - 2)
+    counts = np.arange(num_counts)
+    is_plain = len(known) == 2 and not any(m._is_traced for x in known for m in x._walk())
+    if is_plain:
+        counts = np.append(counts, np.unique(num_counts * 1.25 ** np.arange(1, 64)).astype(int))
+    lrs = curve(both[0], num_counts) if not is_plain else both[0](counts)
+    what = f"They are compared at counts 0 to {num_counts - 1:,}"
+    note = f"{what} and at some as far as {counts[-1]:,}." if is_plain else f"{what}."
+    record = Record(lrs, np.zeros(len(lrs)), "", counts, "count", False, None, None, [], "", ())
+    return record, (note,)
 
 
 def tabulated(schedule: Any, num_counts: int) -> Known:

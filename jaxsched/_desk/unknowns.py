@@ -28,7 +28,6 @@ _STRINGS = ("cos", "linear", "triangular", "triangular2", "exp_range", "min", "m
 _MOST_CHANGES = 256
 _MOST_COUNTED = 64
 _MOST_METRICS = 10**6
-_MULTIPLES = range(1, 65)
 
 
 class Slot(NamedTuple):
@@ -195,7 +194,7 @@ def _of_plateau(reading: Reading, slot: Slot) -> Unknown:
         else:
             short = {
                 0.0,
-                *(float(f"{k}e{place}") for k in range(1, 100) for place in range(-11, 1)),
+                *(float(f"{k}e{place}") for k in range(1, 10) for place in range(-11, 1)),
             }
             found = sorted(short, key=lambda x: (digits(x), abs(x - slot.value)))[:most]
         return [x for x in found if x != slot.value]
