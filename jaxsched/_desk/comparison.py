@@ -74,5 +74,6 @@ class Comparison:
         return "\n".join(lines)
 
 
-# `typing.get_type_hints` looks in `jaxsched`, which has this name only from its first use on.
+# `typing.get_type_hints` looks in `jaxsched`, which has no Any, and Finding only once it was used.
 Comparison.__annotations__["diagnoses"] = tuple[Finding, ...]
+Comparison.__annotations__["schedule"] = Any
