@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import Finding
 
 
@@ -74,6 +75,6 @@ class Comparison:
         return "\n".join(lines)
 
 
-# `typing.get_type_hints` looks in `jaxsched`, which has no Any, and Finding only once it was used.
+# `typing.get_type_hints` looks in `jaxsched`, which has this name only from its first use on.
 Comparison.__annotations__["diagnoses"] = tuple[Finding, ...]
-Comparison.__annotations__["schedule"] = Any
+Comparison.__annotations__["schedule"] = Schedule | None  # or a function, or a plateau
