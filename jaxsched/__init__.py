@@ -93,7 +93,8 @@ Schedule._repr_html_ = _repr_html_
 
 if TYPE_CHECKING:
     from jaxsched._desk.check import check
-    from jaxsched._desk.compare import Comparison, compare
+    from jaxsched._desk.compare import compare
+    from jaxsched._desk.comparison import Comparison
     from jaxsched._desk.curve import Finding
     from jaxsched._desk.from_torch import from_torch
     from jaxsched._desk.identify import identify
@@ -107,7 +108,7 @@ else:
         "resume_from_torch": "jaxsched._desk.resume",
         "identify": "jaxsched._desk.identify",
         "compare": "jaxsched._desk.compare",
-        "Comparison": "jaxsched._desk.compare",
+        "Comparison": "jaxsched._desk.comparison",
         "check": "jaxsched._desk.check",
         "Finding": "jaxsched._desk.curve",
         "plot": "jaxsched._desk.plot",

@@ -125,8 +125,10 @@ def test_the_first_difference_is_told():
     assert str(comparison).splitlines() == [
         "Different at count 7: expected 0.1, found 0.3, relative difference 2.",
         "2 of 20 rows differ.",
-        "Nothing that compare tries explains all rows.",
+        "Nothing that compare tries explains all rows. They differ at count 7 and count 12; equal "
+        "elsewhere.",
     ]
+    assert comparison.schedule is None
     comparison = js.compare(schedule, np.repeat(lrs, 3), steps_per_epoch=3)
     assert (comparison.count, comparison.epoch) == (21, 7)
     assert str(comparison).startswith("Different at count 21 (epoch 7): expected 0.1")
@@ -389,9 +391,13 @@ def test_epochs_for_updates_and_updates_for_epochs(length):
         schedule, schedule(np.arange(20 * length**2) // length**2), steps_per_epoch=length
     )
     assert codes(twice) == ["updates-for-epochs"]
-    for smooth in (js.CosineAnnealingLR(0.1, 20 * length), js.MultiStepLR(0.1, updates[1::length])):
+    for smooth, code in (
+        (js.CosineAnnealingLR(0.1, 20 * length), "another-T-max"),  # 20 counts are its whole run
+        (js.MultiStepLR(0.1, updates[1::length]), "epochs-for-updates"),
+    ):
         rows = smooth(np.arange(20) * length)  # a row for each epoch
-        assert codes(js.compare(smooth, rows)) == ["epochs-for-updates"]
+        of_epochs = code if length == 2 else "epochs-for-updates"
+        assert codes(js.compare(smooth, rows)) == [of_epochs]
 
 
 def test_one_update_fewer_in_an_epoch_is_found_in_a_smooth_schedule_too():
@@ -579,23 +585,43 @@ def test_random_numbers_are_not_explained(schedule, lrs):
 @pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.sampled_from(OTHERS), st.integers(0, 169), POSITIVE)
-def test_a_log_with_one_wrong_row_is_not_explained(schedule, row, lr):
+def test_one_wrong_row_is_named(schedule, row, lr):
     lrs = schedule(COUNTS)
     if abs(lr - lrs[row]) > 1e-5:
         lrs[row] = lr
         comparison = js.compare(schedule, lrs)
         assert comparison.count == row and comparison.found == lr
-        assert comparison.num_different == 1 and comparison.diagnoses == ()
+        assert comparison.num_different == 1
+        assert codes(comparison) == ["one-row"] or comparison.schedule(COUNTS) == pytest.approx(lrs)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "other", "found"),
+    [
+        (cosine(), js.PolynomialLR(0.1, 90), ["another-class"]),
+        (
+            cosine(),
+            js.CosineAnnealingWarmRestarts(0.1, 30),
+            ["another-T-max", "another-class"],
+        ),
+        (
+            multi_step(),
+            js.MultiStepLR(0.1, [30, 60, 110]),
+            ["another-gamma", "another-milestones"],
+        ),
+        (js.MultiStepLR(0.1, [30]), js.MultiStepLR(0.1, [60]), ["another-milestones"]),
+        (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4), ["another-pct-start"]),
+    ],
+)
+def test_what_differs_is_named_and_the_schedule_gives_the_log(schedule, other, found):
+    comparison = js.compare(schedule, other(COUNTS))
+    assert codes(comparison) == found, str(comparison)
+    assert js.compare(comparison.schedule, other(COUNTS)).equal
 
 
 @pytest.mark.parametrize(
     ("schedule", "other"),
     [
-        (cosine(), js.PolynomialLR(0.1, 90)),
-        (cosine(), js.CosineAnnealingWarmRestarts(0.1, 30)),
-        (multi_step(), js.MultiStepLR(0.1, [30, 60, 110])),
-        (js.MultiStepLR(0.1, [30]), js.MultiStepLR(0.1, [60])),
-        (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4)),
         (epochs_of_cosine(), epochs_of_steps()),
         (warmup_cosine(), warmup_steps()),
     ],

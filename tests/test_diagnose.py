@@ -1,4 +1,4 @@
-"""diagnose: how many rows and how many changes an explanation needs."""
+"""explain: how many rows and how many changes an explanation needs."""
 
 import numpy as np
 
@@ -36,7 +36,11 @@ def test_a_printed_number_may_be_half_a_digit_off():
 def test_as_many_values_as_a_finding_costs():
     """A log with one change has two values: enough for a length beside the schedule's own."""
     schedule, counts = js.per_epoch(js.MultiStepLR(0.1, [4]), 7), np.arange(60)
-    for length, found in ((6, ["steps-per-epoch"]), (8, ["steps-per-epoch"]), (10, [])):
+    for length, found in (
+        (6, ["steps-per-epoch"]),
+        (8, ["steps-per-epoch"]),
+        (10, ["steps-per-epoch"]),
+    ):
         log = js.per_epoch(js.MultiStepLR(0.1, [4]), length)(counts)
         assert codes(schedule, log) == found
 

@@ -99,7 +99,9 @@ def test_pytest_finds_the_example_of_every_public_name():
         if not module.endswith("__main__"):
             tests = finder.find(importlib.import_module(module), module)
             found |= {test.name.rpartition(".")[2] for test in tests if test.examples}
-    assert found == {*js.__all__} - WITHOUT_EXAMPLES - LATE
+    assert (
+        found & {*js.__all__} == {*js.__all__} - WITHOUT_EXAMPLES - LATE
+    )  # helpers have some, too
 
 
 @pytest.mark.parametrize("name", LATE)

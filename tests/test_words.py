@@ -388,3 +388,18 @@ def test_export_of_an_update_needs_what_the_page_says():
     assert "register optax's own classes first" in flat("resume")
     done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_code_of_compare_is_in_its_docstring_and_on_its_page():
+    """Those that are written in full in the code; that of an argument is another-ARGUMENT."""
+    code = "".join(
+        p.read_text() for p in sorted((ROOT / "jaxsched" / "_desk").glob("sentences.py"))
+    )
+    codes = {*re.findall(r'Finding\(\s*"([a-z0-9-]+)"', code)} - {"another-base-lr"}
+    codes |= {*re.findall(r'"([a-z0-9-]+)",\n            [f"]', code)} - {"another-base-lr"}
+    codes.add("another-ARGUMENT")
+    table = " ".join(row[0] for row in rows("compare", "## What a difference looks like"))
+    assert {*re.findall(r"`([^`]+)`", table)} == codes
+    block = js.compare.__doc__.partition("where there is one:")[2].split("```")[1]
+    named = " ".join(line[4:26] for line in block.splitlines() if line[4:5].strip())
+    assert {*re.findall(r"[\w-]+", named)} - {"text"} == codes

@@ -7,30 +7,21 @@ import functools
 import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
-from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import Schedule, as_schedule
-from jaxsched._desk.curve import (
-    MOST_TABULATED,
-    AnySchedule,
-    EpochLengths,
-    Finding,
-    concrete,
-    curve,
-    epoch_lengths,
-    marked,
-)
-from jaxsched._desk.diagnose import Log, Reading, diagnose
+from jaxsched._base.schedule import as_schedule
+from jaxsched._desk.comparison import Comparison
+from jaxsched._desk.curve import AnySchedule, EpochLengths, epoch_lengths
 from jaxsched._desk.evidence import what_is_not_shown
-from jaxsched._desk.mistakes import MISTAKES
+from jaxsched._desk.explain import explain
 from jaxsched._desk.numbering import distinct, numbered
+from jaxsched._desk.reading import Log, Reading
 from jaxsched._desk.record import Record, Recorded, read_log
 from jaxsched._desk.replay import replay, told
+from jaxsched._desk.sentences import places
+from jaxsched._desk.tables import Known, of_schedule, tabulated
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
@@ -38,77 +29,9 @@ from jaxsched._schedules.plateau import ReduceLROnPlateau
 _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class Comparison:
-    """What `compare` says of a log. It is true if they are equal, and prints as sentences.
-
-    ```text
-    equal          whether every row has the schedule's learning rate
-    count          the count of the first row that differs, or None
-    expected       the schedule's learning rate there, or None
-    found          the log's learning rate there, or None
-    diagnoses      the findings that together explain every row; none if nothing does
-    num_rows       how many rows were compared
-    num_different  how many of them differ
-    epoch          the epoch of `count`, if `steps_per_epoch` is given
-    notes          sentences on how the log was read, where there was a choice
-    ```
-
-    >>> import jaxsched as js
-    >>> comparison = js.compare(js.StepLR(0.1, 2), [0.1, 0.1, 0.1, 0.01, 0.01])
-    >>> comparison.equal, comparison.count, comparison.found
-    (False, 2, 0.1)
-    >>> [finding.code for finding in comparison.diagnoses]
-    ['off-by-one']
-    """
-
-    __module__ = "jaxsched"
-
-    equal: bool
-    count: int | None = None
-    expected: float | None = None
-    found: float | None = None
-    diagnoses: tuple[Finding, ...] = ()
-    num_rows: int = 0
-    num_different: int = 0
-    epoch: int | None = None
-    notes: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return self.equal
-
-    def __str__(self) -> str:
-        notes = "".join(f" {note}" for note in self.notes)
-        if self.equal or self.expected is None or self.found is None:
-            return f"Equal in all {self.num_rows} rows.{notes}"
-        expected, found = f"{self.expected:.9g}", f"{self.found:.9g}"
-        if expected == found:
-            expected, found = repr(self.expected), repr(self.found)
-        relative = f"{abs(self.found / self.expected - 1):.2g}" if self.expected else "infinite"
-        epoch = "" if self.epoch is None else f" (epoch {self.epoch})"
-        lines = [
-            f"Different at count {self.count}{epoch}: expected {expected}, found {found}, relative "
-            f"difference {relative}.",
-            f"{self.num_different} of {self.num_rows} rows differ.{notes}",
-            *map(str, self.diagnoses),
-        ]
-        if not self.diagnoses:
-            lines.append("Nothing that compare tries explains all rows.")
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return "".join(f"<div>{marked(line)}</div>" for line in str(self).splitlines())
-
-
-# `typing.get_type_hints` looks in `jaxsched`, which has this name only from its first use on.
-Comparison.__annotations__["diagnoses"] = tuple[Finding, ...]
-
-
 def compare(
     schedule: AnySchedule,
-    recorded: Recorded,
+    recorded: Recorded | AnySchedule,
     *,
     steps_per_epoch: EpochLengths | None = None,
     lr: Any = None,
@@ -132,6 +55,7 @@ def compare(
     ```text
     numbers     a sequence or an array; a row may be a list of one, as of torch's get_last_lr()
     columns     a mapping, a DataFrame, or a list of rows that are mappings
+    a schedule  another one, or a callable: both are compared until both are over
     a path      of a CSV file with a header, commas, semicolons or tabs; of JSON lines, or a list;
                 of Hugging Face's trainer_state.json; of lines of text, as fairseq, Megatron and
                 torchtune print them; of a TensorBoard event file or its folder, if the package
@@ -153,26 +77,36 @@ def compare(
     are left out. `notes` says what was read and how, if it was not plain, and what the rows do not
     show. The page "Compare with a recorded run" has it in tables.
 
-    A difference is explained by one of these mistakes, or by two:
+    A difference is explained by what is other in the log, one thing or two, the simplest that gives
+    every row. Then `schedule` is the schedule that gives the log, where there is one:
 
     ```text
-    read-after-step       one count (or epoch) early, as get_last_lr() after scheduler.step()
-    off-by-one            one count (or epoch) late
-    another-base-lr       and -max-lr, -eta-min, -swa-lr, -gamma, -factor: which
-    smooth, stands-still  moves where the schedule stands still; and the other way round
-    optax-late            one count late at some boundaries, as optax's staircase under jit
-    plateau-early         one bad epoch early, as optax's plateau
-    no-warmup             the warmup is missing
+    another-ARGUMENT      has another value there, such as another-gamma: which; for some places or
+                          lengths the rows leave a few values open
+    another-class         is of another class with the same ends
     another-warmup        the warmup is longer or shorter: how much
+    no-warmup             the warmup is missing
     added-warmup          a warmup that the schedule does not have: how long
+    milestones-clock      milestones count from the start of the run, and not of their member
+    chained, sequential   is of ChainedScheduler where SequentialLR is given; and the other way
+    clamped, not-clamped  holds from a count on; or goes on where the schedule holds
+    smooth, stands-still  moves where the schedule stands still; and the other way round
+    steps-per-epoch       epochs of another length: which
     epochs-for-updates    each update counts as an epoch, or the log has a row for each epoch
     updates-for-epochs    each count lasts as long as an epoch
-    steps-per-epoch       epochs of another length: which
+    read-after-step       one count (or epoch) early, as get_last_lr() after scheduler.step()
+    off-by-one            one count (or epoch) late
+    skipped-updates       some counts late from the start, as fp16 skips updates
+    starts-later          starts at a later count
+    never-stepped         stays at the first learning rate
+    optax-late            one count late at some boundaries, as optax's staircase under jit
+    plateau-early         one bad epoch early, as optax's plateau
+    one-row               one row is wrong: which
     restart               goes on from count 0 or from another count: where
     float32-arithmetic    differs only by what float32 arithmetic loses; may come with the others
     ```
 
-    Each explanation gives every row of the log. If none does, there is none.
+    If nothing gives every row, there is no explanation, and `places` says where the rows differ.
 
     Args:
         schedule: a schedule, or any callable `count -> value`, or a ReduceLROnPlateau. The plateau
@@ -207,14 +141,19 @@ def compare(
     3 of 5 rows differ.
     another-gamma: The log has gamma=0.5, not 0.1. Use gamma=0.5 here, or gamma=0.1 in that run.
     """
-    clock = None if steps_per_epoch is None else Clock(steps_per_epoch)
+    given, clock = schedule, None if steps_per_epoch is None else Clock(steps_per_epoch)
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         as_schedule("schedule", schedule)
-    record = read_log(recorded, is_plateau, lr, step)
-    clock, said = _clock(record, schedule, clock)
+    if callable(recorded) and not hasattr(recorded, "columns"):
+        if is_plateau:
+            raise TypeError("`recorded` must be a log, which has the metric of a ReduceLROnPlateau")
+        record, said = of_schedule(recorded, schedule, clock)
+    else:
+        record, said = read_log(recorded, is_plateau, lr, step), ()
+    clock, also = _clock(record, schedule, clock)
     record, numberings, notes = numbered(record, clock)
-    horizon, replayed = COUNT_MAX, _no_replay
+    known, replayed = Known(schedule, COUNT_MAX, {}), _no_replay
     if is_plateau:
         if not record.metric:
             raise ValueError(
@@ -228,32 +167,31 @@ def compare(
         replayed = functools.partial(replay, metrics=metrics)
     else:
         last = max(int(numbering.counts[-1]) for numbering in numberings)
-        schedule, horizon = _tabulated(schedule, last + 2)
+        known = tabulated(schedule, last + 2)
+        schedule = known.schedule
         if clock is not None and not epoch_lengths(schedule):
             schedule = per_epoch(schedule, clock.lengths)
         shown = read = distinct(numberings, schedule)
     logs = {
-        note: Log(counts, record.lrs, record.slack, schedule, horizon, replayed)
+        note: Log(counts, record.lrs, record.slack, known.horizon, replayed)
         for note, counts in read.items()
     }
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
     note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
-    explained, diagnoses = note, ()
-    if len(wrong[note]):
-        explained, diagnoses = diagnose(Reading(schedule), logs, MISTAKES)
-    note = note if explained is None else explained
+    explained = explain(Reading(schedule), logs) if len(wrong[note]) else None
+    note = note if explained is None else explained.name
     rows, log = wrong[note], logs[note]
     is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
     is_told[rows] = True
     comparison = Comparison(
-        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *notes, note)
+        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *also, *notes, note)
     )
     comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:
         lrs = log.expected(Reading(schedule), log.counts)[is_told]
-        missing = what_is_not_shown(schedule, horizon, log.counts[is_told], lrs)
+        missing = what_is_not_shown(schedule, known.horizon, log.counts[is_told], lrs)
         return dataclasses.replace(
-            comparison, notes=(*comparison.notes, *[missing] * bool(missing))
+            comparison, notes=(*comparison.notes, *[missing] * bool(missing)), schedule=given
         )
     row = int(rows[0])
     count = int(shown[note][row])
@@ -263,8 +201,10 @@ def compare(
         epoch=None if clock is None else int(clock.epoch(count, PYTHON)[0]),
         expected=float(log.expected(Reading(schedule), log.counts[[row]])[0]),
         found=float(record.lrs[row]),
-        diagnoses=diagnoses,
+        diagnoses=() if explained is None else explained.findings,
         num_different=len(rows),
+        schedule=None if explained is None else known.with_functions(explained.schedule),
+        places=places(shown[note], rows),
     )
 
 
@@ -309,38 +249,3 @@ def _noted(
 
 def _no_replay(plateau: ReduceLROnPlateau) -> RecordedLR:
     raise AssertionError("only a plateau is replayed")
-
-
-# -- schedules on the host -----------------------------------------------------------------------
-
-
-def _tabulated(schedule: Any, num_counts: int) -> tuple[Schedule, int]:
-    """The schedule in Python's numbers, and at how many counts it is known.
-
-    Functions become tables, since calling one for each row takes long.
-    """
-    if not isinstance(schedule, Schedule):
-        if num_counts > MOST_TABULATED:
-            raise ValueError(
-                f"`recorded` must have counts below {MOST_TABULATED:,} for a function that is no "
-                f"schedule, got {num_counts - 2:,}"
-            )
-        return RecordedLR(curve(schedule, num_counts)), num_counts
-
-    def in_table(member: Any) -> Any:
-        if not member._is_traced:
-            return member
-        counts = np.arange(num_counts)
-        try:  # as the optimizer calls it
-            with jax.enable_x64(True):
-                return RecordedLR(np.asarray(jax.jit(member)(jnp.asarray(counts))))
-        except (TypeError, FunctionDiffers):  # JAX does not trace it, and Python's numbers count
-            return RecordedLR(member(counts))
-
-    schedule = concrete(schedule)
-    if num_counts <= MOST_TABULATED and any(member._is_traced for member in schedule._walk()):
-        try:
-            return schedule._rebuilt(in_table), num_counts
-        except ValueError:  # smooth_epochs takes no table, and a table no negative number
-            pass
-    return schedule, COUNT_MAX

@@ -7,7 +7,7 @@ import html
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
 from jaxsched._schedules.cycle import OneCycleLR
-from jaxsched._schedules.decay import StepLR
+from jaxsched._schedules.decay import ConstantLR, LinearLR, StepLR
 from jaxsched._schedules.epochs import Clock, per_epoch, smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 from jaxsched._stack import unstack
@@ -192,6 +192,12 @@ def placed(
             clock = schedule._clock
             in_updates = lambda epoch: at(clock.first_update(epoch, PYTHON))  # noqa: E731
             yield from placed(inner, in_updates, stop, schedule, around("schedule"))
+
+
+def is_warmup(member: Any) -> TypeGuard[ConstantLR | LinearLR]:
+    return isinstance(member, ConstantLR) or (
+        isinstance(member, LinearLR) and member.start_factor < member.end_factor
+    )
 
 
 def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
