@@ -196,8 +196,8 @@ def early(unit: str, by: int) -> Finding:
         "read-after-step",
         f"The log is one {unit} early: each row has the learning rate of the next {unit}.",
         "After scheduler.step() torch's get_last_lr() reads so: log it before. If the run did use "
-        f"these learning rates, it was one {unit} early: lambda count: schedule(count + {by}) is so "
-        "on purpose.",
+        f"these learning rates, it was one {unit} early: lambda count: schedule(count + {by}) is "
+        "so on purpose.",
     )
 
 
