@@ -156,7 +156,8 @@ def main():
             early_stopping = early_stopping.update(float(row["test_loss"]))
 
     total, initial = args.epochs * updates, done * updates
-    bar = tqdm(total=total, initial=initial, unit=" updates", disable=not is_main)
+    hidden = None if is_main else True  # None: hidden where stderr is no terminal
+    bar = tqdm(total=total, initial=initial, unit=" updates", disable=hidden)
     for epoch in range(done, args.epochs):
         if early_stopping.should_stop:
             break
@@ -183,7 +184,7 @@ def main():
             js.observe(optimizer, row["test_loss"])
         if is_main:
             write_rows(args.out / "metrics.csv", rows)
-            bar.write("  ".join(f"{name} {value:<8.4g}" for name, value in row.items()))
+            bar.write(as_line(row))
         state = nnx.state((model, optimizer))
         checkpoints.save(epoch + 1, args=ocp.args.StandardSave(state))
     checkpoints.close()
@@ -191,6 +192,13 @@ def main():
     if is_main and rows:
         plot(rows, args.out / "curves.png", title=str(schedule))
         print(f"wrote {args.out}/metrics.csv and {args.out}/curves.png")
+
+
+def as_line(row):
+    """A row in at most 80 columns."""
+    epoch, *others, (_, accuracy) = row.items()
+    values = [f"{name} {value:<8.3g}" for name, value in others]
+    return "  ".join(["{} {:<3}".format(*epoch), *values, f"accuracy {accuracy:.4g}"])
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ __all__ = [
     "compare",
     "from_torch",
     "get_last_lr",
+    "identify",
     "observe",
     "parse",
     "per_epoch",
@@ -80,11 +81,22 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+
+def _repr_html_(schedule: Schedule) -> str | None:
+    from jaxsched._desk.notebook import picture
+
+    return picture(schedule)
+
+
+# A schedule does not know the desk, which draws it. This room knows both.
+Schedule._repr_html_ = _repr_html_
+
 if TYPE_CHECKING:
     from jaxsched._desk.check import check
     from jaxsched._desk.compare import Comparison, compare
     from jaxsched._desk.curve import Finding
     from jaxsched._desk.from_torch import from_torch
+    from jaxsched._desk.identify import identify
     from jaxsched._desk.plot import plot
     from jaxsched._desk.resume import resume_from_torch
     from jaxsched._desk.text import parse
@@ -93,6 +105,7 @@ else:
     _TOOLS = {
         "from_torch": "jaxsched._desk.from_torch",
         "resume_from_torch": "jaxsched._desk.resume",
+        "identify": "jaxsched._desk.identify",
         "compare": "jaxsched._desk.compare",
         "Comparison": "jaxsched._desk.compare",
         "check": "jaxsched._desk.check",

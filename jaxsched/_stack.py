@@ -49,15 +49,16 @@ def stack(schedules: Sequence[_S]) -> _S:
     >>> schedules = [js.MultiStepLR(0.5, [1], gamma=0.5), js.MultiStepLR(0.25, [1, 2], gamma=0.5)]
     >>> stacked = js.stack(schedules)
     >>> jax.vmap(lambda schedule: schedule(2))(stacked)
-    Array([0.25  , 0.0625], dtype=float32)
+    Array([0.25  , 0.0625], dtype=float32, weak_type=True)
     >>> js.unstack(stacked) == schedules
     True
     """
-    if not is_list(schedules) or not all(isinstance(s, Schedule) for s in schedules):
+    given = [*schedules] if is_list(schedules) else []  # which may be a generator
+    if not is_list(schedules) or not all(isinstance(s, Schedule) for s in given):
         raise TypeError(f"`schedules` must be a sequence of schedules, got {describe(schedules)}")
-    if not schedules:
+    if not given:
         raise ValueError("`schedules` must be one or more, got none")
-    padded = _padded("", list(schedules))
+    padded = _padded("", given)
     return jax.tree.map(lambda *numbers: _as_array(numbers), *padded)
 
 

@@ -1,6 +1,5 @@
 """Functions of an optimizer state: read the learning rate, pass a metric to a plateau."""
 
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -8,22 +7,24 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from jaxsched._base.arguments import integer
+from jaxsched._base.arguments import function, integer
 from jaxsched._base.hints import describe, is_optimizer
 from jaxsched._base.schedule import Schedule
+from jaxsched._counts import (
+    COUNTS,
+    check_injected,
+    counting,
+    filled,
+    injected,
+    learning_rate_counts,
+    nodes,
+    variable,
+    with_count,
+)
 from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau, tell
 
 _T = TypeVar("_T")
-
-_INJECTED = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
-
-
-def _nodes(tree: Any, kinds: Any) -> list[Any]:
-    """Every node of these kinds in `tree`, without nodes inside such a node."""
-    nodes = jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, kinds))
-    return [node for node in nodes if isinstance(node, kinds)]
 
 
 def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
@@ -33,15 +34,7 @@ def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
     )
 
 
-def _injected(tree: Any) -> list[Any]:
-    """Every state of `optax.inject_hyperparams` in `tree`, outer ones before inner ones."""
-    found = []
-    for state in _nodes(tree, _INJECTED):
-        found += [state, *_injected(state.inner_state)]
-    return found
-
-
-def get_last_lr(opt_state: Any) -> list[float]:
+def get_last_lr(opt_state: Any, schedule: Callable[[Any], Any] | None = None) -> list[float]:
     """Returns the learning rates that the last update used, for logging.
 
     ```text
@@ -50,18 +43,28 @@ def get_last_lr(opt_state: Any) -> list[float]:
     ```
 
     Args:
-        opt_state: an optax optimizer state that contains `optax.inject_hyperparams`, also inside
-            `chain`, `MultiSteps`, `partition`, `masked`, `apply_if_finite` and the like. Or an
-            object that holds such a state: a `TrainState`, an `nnx.Optimizer`, any pytree.
+        opt_state: an optax optimizer state, also inside `chain`, `MultiSteps`, `partition`,
+            `masked`, `apply_if_finite` and the like. Or an object that holds such a state: a
+            `TrainState`, an `nnx.Optimizer`, any pytree.
+        schedule: the schedule that the optimizer was given, or any other callable `count -> value`.
+            Nothing needs to be injected then. If it is left out, `opt_state` has to contain
+            `optax.inject_hyperparams`.
 
     Returns:
-        Every `hyperparams["learning_rate"]`, one for each injected optimizer, in the order of the
-        pytree. `optax.partition` sorts its labels. Each is a Python float, the shortest that is
-        the stored float32: 0.01 and not 0.009999999776482582. Under `jit`, and for a state made by
-        `vmap`, each is the array itself.
+        With `schedule`: its value at each count that drives a learning rate, less one; one for each
+        optimizer that counts, in the order of the pytree. `schedule.momentum` gives the momentum.
+
+        Without: every `hyperparams["learning_rate"]`, one for each injected optimizer, in the order
+        of the pytree. `optax.partition` sorts its labels. Each is a Python float, the shortest that
+        is the stored float32: 0.01 and not 0.009999999776482582.
+
+        Under `jit`, and for a state made by `vmap`, each is an array.
 
     Raises:
-        ValueError: no hyperparameters are injected, or none is called "learning_rate".
+        TypeError, ValueError: `opt_state` is no optimizer state, or has no such count. Without
+            `schedule`: no hyperparameters are injected, or none is called "learning_rate".
+        ValueError: `inject_hyperparams` took a function of the parameters for a schedule, such as
+            adamw's `mask`. Name it in its `static_args`.
 
     torch's `get_last_lr()` returns the learning rate that the next update will use. After
     `scheduler.step()` it is therefore one update ahead of this function.
@@ -69,13 +72,21 @@ def get_last_lr(opt_state: Any) -> list[float]:
     Source: `torch.optim.lr_scheduler.LRScheduler.get_last_lr`, torch 2.13.
 
     >>> import jax.numpy as jnp, optax, jaxsched as js
-    >>> tx = optax.inject_hyperparams(optax.sgd)(learning_rate=js.StepLR(0.5, 1))
+    >>> schedule = js.StepLR(0.5, 1)
+    >>> tx = optax.adam(schedule)
     >>> params = jnp.ones(3)
     >>> state = tx.init(params)
-    >>> js.get_last_lr(state)
+    >>> js.get_last_lr(state, schedule)
+    [0.5]
+    >>> tx = optax.inject_hyperparams(optax.adam)(learning_rate=schedule)
+    >>> js.get_last_lr(tx.init(params))
     [0.5]
     """
-    hyperparams = [state.hyperparams for state in _injected(opt_state)]
+    states = injected(opt_state)
+    check_injected(states)
+    if schedule is not None:
+        return _by_count(opt_state, function("schedule", schedule))
+    hyperparams = [state.hyperparams for state in states]
     found = [h["learning_rate"] for h in hyperparams if "learning_rate" in h]
     if found:
         # In an nnx.Optimizer a hyperparameter is an nnx.Variable, a pytree with one leaf.
@@ -89,9 +100,27 @@ def get_last_lr(opt_state: Any) -> list[float]:
     if wrong != "none":
         raise TypeError(f"`opt_state` must be an optimizer state, got {wrong}")
     raise ValueError(
-        "`opt_state` holds no learning rate: wrap the optimizer in optax.inject_hyperparams, "
-        "as in optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)"
+        "`opt_state` holds no learning rate: give the schedule, too, as in "
+        "get_last_lr(opt_state, schedule), or wrap the optimizer in optax.inject_hyperparams"
     )
+
+
+def _by_count(opt_state: Any, schedule: Callable[[Any], Any]) -> list[Any]:
+    counts = learning_rate_counts(opt_state)
+    if not counts:
+        wrong = _no_state(opt_state)
+        raise (ValueError if wrong == "none" else TypeError)(
+            f"`opt_state` must hold a count that drives a learning rate, got {wrong}: give the "
+            "state of an optimizer that was given the schedule, as optax.sgd(schedule)"
+        )
+    found = []
+    for count in counts:
+        if isinstance(count, jax.core.Tracer) or np.ndim(count) > 0:
+            found.append(schedule(jnp.maximum(count, 1) - 1))
+        else:
+            lr = schedule(max(int(count) - 1, 0))
+            found.append(lr if isinstance(lr, float) else _to_float(lr))
+    return found
 
 
 def _to_float(leaf: Any) -> Any:
@@ -124,7 +153,8 @@ def set_count(opt_state: _T, count: Any) -> _T:
     Raises:
         TypeError, ValueError: `count` is no integer >= 0, or the state cannot hold it; or nothing
             counts for a schedule; or `inject_hyperparams` of a schedule is around `MultiSteps`,
-            where one counts gradients and the other updates.
+            where one counts gradients and the other updates; or it took a function of the
+            parameters, such as adamw's `mask`, for a schedule.
 
     After n updates, set_count(opt_state, n) changes nothing. Counts that belong to moments stay:
     Adam's, and those of Prodigy, D-Adaptation, MoMo and MADGRAD, which count once for both. There
@@ -142,76 +172,27 @@ def set_count(opt_state: _T, count: Any) -> _T:
     count = integer(at_least=0)("count", count)
     if not jnp.issubdtype(getattr(count, "dtype", int), jnp.integer):
         raise TypeError(f"`count` must be an integer >= 0, got {describe(count)}")
-    counting = _counting(opt_state)
-    if not counting:
+    check_injected(injected(opt_state))
+    nodes_that_count = counting(opt_state)
+    if not nodes_that_count:
         raise ValueError(
             f"`opt_state` must hold a count that drives a schedule, got {_no_state(opt_state)}"
         )
-    for node in counting:
-        if getattr(node, "hyperparams_states", ()) and _counting(node.hyperparams_states):
-            if any(type(x).__name__ == "MultiStepsState" for x in _counting(node.inner_state)):
+    for node in nodes_that_count:
+        if getattr(node, "hyperparams_states", ()) and counting(node.hyperparams_states):
+            if any(type(x).__name__ == "MultiStepsState" for x in counting(node.inner_state)):
                 raise ValueError(
                     "`opt_state` must count updates in one way, got inject_hyperparams around "
                     "MultiSteps, which count gradients and updates: put MultiSteps outside"
                 )
-    variable = _variable()
-    if _nodes(counting, variable):
-        for node in counting:
-            name, first = _COUNTS[type(node).__name__]
-            for v in _nodes(getattr(node, name), variable):
-                v[...] = _filled(v[...], count, first)
+    kind = variable()
+    if nodes(nodes_that_count, kind):
+        for node in nodes_that_count:
+            name, first = COUNTS[type(node).__name__]
+            for v in nodes(getattr(node, name), kind):
+                v[...] = filled(v[...], count, first)
         return opt_state
-    return _with_count(opt_state, count)
-
-
-_COUNTS = {
-    "ScaleByScheduleState": ("count", 0),
-    "InjectHyperparamsState": ("count", 0),
-    "InjectStatefulHyperparamsState": ("count", 0),
-    "WrappedScheduleState": ("count", 0),
-    "WeightDecaySchedule": ("count", 0),
-    "ScheduleFreeState": ("step_count", 1),
-    "MultiStepsState": ("gradient_step", 0),
-}
-"""The states of optax whose count drives schedules only: its name there, and its first value."""
-
-
-def _filled(old: Any, count: Any, first: int) -> Any:
-    """A count of the state, after `count` updates."""
-    if not isinstance(count, jax.core.Tracer):
-        low, high = np.min(count, initial=0), np.max(count, initial=0)
-        most = int(np.iinfo(old.dtype).max) - first
-        if low < 0 or high > most:
-            raise ValueError(
-                f"`count` must be an integer from 0 to {most}, because the state counts in "
-                f"{old.dtype}, got {low if low < 0 else high}"
-            )
-    return jnp.full_like(old, count) + np.asarray(first, old.dtype)
-
-
-def _is_counting(node: Any) -> bool:
-    return isinstance(node, tuple) and hasattr(node, _COUNTS.get(type(node).__name__, "_")[0])
-
-
-def _counting(tree: Any) -> list[Any]:
-    nodes = [x for x in jax.tree.leaves(tree, is_leaf=_is_counting) if _is_counting(x)]
-    return nodes + [inner for node in nodes for inner in _counting(tuple(node))]
-
-
-def _with_count(tree: Any, count: Any) -> Any:
-    def counted(node: Any) -> Any:
-        if not _is_counting(node):
-            return node
-        node = type(node)(*(_with_count(child, count) for child in node))
-        name, first = _COUNTS[type(node).__name__]
-        return node._replace(**{name: _filled(getattr(node, name), count, first)})
-
-    return jax.tree.map(counted, tree, is_leaf=_is_counting)
-
-
-def _variable() -> Any:
-    """nnx.Variable, in which an nnx.Optimizer keeps its arrays; without flax.nnx there are none."""
-    return getattr(sys.modules.get("flax.nnx"), "Variable", ())
+    return with_count(opt_state, count)
 
 
 def _no_state(value: Any) -> str:
@@ -265,14 +246,14 @@ def observe(opt_state: _T, metric: Any) -> _T:
     [0.5]
     [0.25]
     """
-    if not _nodes(opt_state, PlateauState) and _nodes(metric, PlateauState):
+    if not nodes(opt_state, PlateauState) and nodes(metric, PlateauState):
         raise TypeError("`opt_state` comes first, then `metric`: observe(opt_state, val_loss)")
     return map_plateaus(lambda state: tell(state, metric), opt_state)
 
 
 def plateaus(opt_state: Any) -> list[ReduceLROnPlateau]:
     """Those whose states are in an optimizer state, at least one."""
-    found = _nodes(opt_state, PlateauState)
+    found = nodes(opt_state, PlateauState)
     if not found:
         raise ValueError(
             "`opt_state` holds no ReduceLROnPlateau: put one into optax.inject_hyperparams, as in "
@@ -284,11 +265,11 @@ def plateaus(opt_state: Any) -> list[ReduceLROnPlateau]:
 def map_plateaus(fn: Callable[[PlateauState], PlateauState], opt_state: _T) -> _T:
     """An optimizer state with each plateau's state replaced by fn(state)."""
     plateaus(opt_state)
-    found, variable = _nodes(opt_state, PlateauState), _variable()
-    if not _nodes(found, variable):
+    found, kind = nodes(opt_state, PlateauState), variable()
+    if not nodes(found, kind):
         return _map(fn, opt_state, PlateauState)
     for state in found:
-        new = fn(_map(lambda v: v[...], state, variable))
-        for v, value in zip(_nodes(state, variable), jax.tree.leaves(new), strict=True):
+        new = fn(_map(lambda v: v[...], state, kind))
+        for v, value in zip(nodes(state, kind), jax.tree.leaves(new), strict=True):
             v[...] = value
     return opt_state

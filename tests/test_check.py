@@ -1,7 +1,10 @@
 """check: finds what was planted, and nothing in any well-known recipe."""
 
+import ast
+import pickle
 import random
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,9 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests import test_docs
+from jaxsched._desk import check as check_module
+from jaxsched._desk.curve import Findings
+from tests import test_check_recipes, test_docs, test_words
 from tests.schedules import OF_FUNCTIONS, SHORT
 from tests.test_parity import build
 from tests.traces import cases, load
@@ -126,8 +131,7 @@ PLANTED = [  # a schedule, num_counts, steps_per_epoch, what is found
     (js.ExponentialLR(0.1, 0.5), 53, None, ""),
     (js.ExponentialLR(0.1, 0.5), 60, None, "lr-vanishes"),
     (js.ConstantLR(0.0), 9, None, "lr-vanishes"),
-    (js.PolynomialLR(0.1, 45), 90, None, ""),
-    (js.PolynomialLR(0.1, 44), 90, None, "lr-vanishes"),
+    (js.RecordedLR([1.0] + [1e-9] * 45), 90, None, "recording-shorter-than-run lr-vanishes"),
     (js.CosineAnnealingLR(0.1, 90, eta_min=0.2), 90, None, "eta-min-above-base-lr"),
     (js.CosineAnnealingLR(0.1, 90, eta_min=0.1), 900, None, ""),
     (js.CosineAnnealingWarmRestarts(1e-4, 9, eta_min=1e-3), 90, None, "eta-min-above-base-lr"),
@@ -138,6 +142,18 @@ PLANTED = [  # a schedule, num_counts, steps_per_epoch, what is found
     (js.smooth_epochs(js.LinearLR(0.1, 0.0, total_iters=5), 391), RUN, 391, ""),
     (js.LambdaLR(0.1, piecewise), 100, None, "function-not-traceable"),
     (js.LambdaLR(0.1, piecewise, horizon=100), 100, None, ""),
+    (js.LambdaLR(0.1, piecewise, horizon=51), 100, None, ""),  # goes on as it is held
+    (js.LambdaLR(0.1, piecewise, horizon=50), 100, None, "horizon-shorter-than-run"),
+    (js.LambdaLR(0.1, [0.5, 0.2].__getitem__, horizon=2), 3, None, "horizon-shorter-than-run"),
+    (
+        js.per_epoch(js.MultiplicativeLR(0.1, lambda n: 0.95, horizon=30), 9),
+        279,
+        None,
+        "horizon-shorter-than-run",
+    ),
+    (js.MultiplicativeLR(0.1, lambda n: 0.9 if n < 9 else 1, horizon=9), 99, None, ""),
+    (js.RecordedLR([0.1] * 89), 90, None, "recording-shorter-than-run"),
+    (after(js.RecordedLR([0.1] * 9), 9, STEP_30), 90, None, ""),
     (piecewise, 100, None, "function-not-traceable"),
     (js.LambdaLR(0.1, noise), 100, None, "function-differs-under-jit"),
     (js.LambdaLR(0.1, State()), 100, None, "function-differs-under-jit"),
@@ -181,14 +197,10 @@ def test_each_finding_has_numbers_and_an_advice_that_works(schedule, num_counts,
         assert re.search(r"\d", finding.message) or "trace" in finding.message
         assert finding.message.endswith(".") and finding.advice.endswith(".")
         assert str(finding) == f"{finding.code}: {finding.message} {finding.advice}"
-        for code in re.findall(r"`(\w+\([^`]*\))`", finding.advice)[:1]:
-            is_wrap = code.startswith(("per_epoch(schedule", "clamp(schedule", "LambdaLR(1.0, sch"))
-            names = {**vars(js), "schedule": schedule, "steps_per_epoch": 391}
-            changed = eval(code, names)
-            if not is_wrap and type(changed) is not type(schedule):
-                continue  # the advice is about a part
-            is_part = "where schedule is" in finding.advice
-            assert is_part or finding.code not in codes(changed, num_counts, steps), changed
+        for code in re.findall(r"`(\w+\([^`]*\))`", finding.advice):
+            if not code.startswith("from_torch"):
+                names = {**vars(js), "schedule": schedule, "steps_per_epoch": 391}
+                assert finding.code not in codes(eval(code, names), num_counts, steps), code
 
 
 SENTENCES = [
@@ -196,22 +208,24 @@ SENTENCES = [
         js.per_epoch(MILESTONES, 391),
         120 * 391,
         "milestone-never-reached: MultiStepLR does not reach its milestones from 150 on: the run "
-        "has 46,920 updates (120 epochs). Give it more counts, or write "
-        "`MultiStepLR(0.1, milestones=(100,), gamma=0.1)`.",
+        "has 46,920 updates (120 epochs). Without these it is "
+        "`per_epoch(MultiStepLR(0.1, milestones=[100]), steps_per_epoch=391)`.",
     ),
     (
         js.smooth_epochs(COSINE, 391),
         91 * 391,
         "cosine-rises-again: CosineAnnealingLR rises again after update 35,190 (epoch 90): the run "
         "has 35,581 updates (91 epochs). To stay there, write "
-        "`clamp(CosineAnnealingLR(0.1, T_max=90, eta_min=0.0), 90)`.",
+        "`smooth_epochs(clamp(CosineAnnealingLR(0.1, T_max=90), last_count=90), "
+        "steps_per_epoch=391)`.",
     ),
     (
         after(js.MultiStepLR(0.1, [30]), 30, STEP_50),
         90,
         "milestone-never-reached: MultiStepLR does not reach its milestones from 30 on: it has no "
-        "effect from count 30 on. Give it more counts, or write "
-        "`MultiStepLR(0.1, milestones=(), gamma=0.1)`.",
+        "effect from count 30 on. Without these it is "
+        "`SequentialLR([MultiStepLR(0.1, milestones=[]), StepLR(0.1, step_size=50)], "
+        "milestones=[30])`.",
     ),
     (
         js.ChainedScheduler([js.LinearLR(0.1, total_iters=500), MILESTONES]),
@@ -231,8 +245,10 @@ def test_the_sentences(schedule, num_counts, sentence):
 def test_of_two_units_the_advice_names_the_part():
     mixed = js.ChainedScheduler([js.LinearLR(0.1, total_iters=500), js.MultiStepLR(0.1, [100])])
     (finding,) = js.check(mixed, RUN, steps_per_epoch=391)
-    where = "where schedule is `MultiStepLR(0.1, milestones=(100,), gamma=0.1)`"
-    assert finding.advice == f"If it counts epochs, write `per_epoch(schedule, 391)`, {where}."
+    assert finding.advice == (
+        "If it counts epochs, write `ChainedScheduler([LinearLR(0.1, total_iters=500), "
+        "per_epoch(MultiStepLR(0.1, milestones=[100]), steps_per_epoch=391)])`."
+    )
 
 
 RECIPES = {  # of the stored traces: what people run
@@ -346,7 +362,7 @@ def test_there_is_an_answer_for_each_schedule(schedule):
 def test_a_schedule_that_holds_scalar_arrays_is_checked():
     traced = js.MultiStepLR(jnp.float32(0.1), jnp.array([30, 80]), jnp.float32(0.5))
     (finding,) = js.check(traced, 60)
-    assert "`MultiStepLR(0.1, milestones=(30,), gamma=0.5)`" in finding.advice
+    assert "`MultiStepLR(0.1, milestones=[30], gamma=0.5)`" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -355,7 +371,8 @@ def test_a_schedule_that_holds_scalar_arrays_is_checked():
         (0.1, 9, None, TypeError, "`schedule` must be a callable count -> value, got 0.1"),
         (COSINE, 0, None, ValueError, "`num_counts` must be an integer >= 1, got 0"),
         (COSINE, 9, 0, ValueError, "`steps_per_epoch` must be an integer >= 1, got 0"),
-        (COSINE, 9, [3, 2], TypeError, r"`steps_per_epoch` must .* got \[3, 2\]"),
+        (COSINE, 9, [3, 0], ValueError, "`steps_per_epoch` must be .* integers >= 1, got 0"),
+        (COSINE, 9, [], ValueError, "`steps_per_epoch` must hold the length of at least one epoch"),
         (PLATEAU, 9, 2.5, TypeError, "`steps_per_epoch` must be an integer >= 1, got 2.5"),
     ],
 )
@@ -442,3 +459,52 @@ THRESHOLDS = [  # on both sides of each
 @pytest.mark.parametrize(("schedule", "num_counts", "steps", "expected"), THRESHOLDS)
 def test_the_thresholds(schedule, num_counts, steps, expected):
     assert codes(schedule, num_counts, steps) == expected.split()
+
+
+def test_the_page_has_all_codes_and_each_is_planted():
+    desk = Path(check_module.__file__).parent
+    of_code = {
+        node.value
+        for path in (desk / "check.py", *desk.glob("find_*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if re.fullmatch(r"[a-z]+(-[a-z]+)+", node.value)
+    }
+    page = {code.strip("`") for code, _ in test_words.rows("check", "## What it finds")}
+    assert page == of_code
+    tables = (PLANTED, THRESHOLDS, ((s, RUN, 391, c) for s, c, _ in test_check_recipes.PLANTED))
+    planted = {prefix for table in tables for *_, expected in table for prefix in expected.split()}
+    assert not [code for code in page if not any(code.startswith(prefix) for prefix in planted)]
+    assert not [prefix for prefix in planted if not any(c.startswith(prefix) for c in page)]
+
+
+def test_a_list_of_findings_shows_its_sentences_and_is_a_plain_list_elsewhere():
+    found = js.check(MILESTONES, 120)
+    assert repr(found) == str(found) == str(found[0]) and repr(js.check(MILESTONES, 200)) == "[]"
+    assert found == [*found] and type(pickle.loads(pickle.dumps(found))) is list
+    html = found._repr_html_()
+    assert "<code>milestone-never-reached</code>: MultiStepLR does not reach" in html
+    assert "<code>MultiStepLR(0.1, milestones=[100])</code>." in html
+    assert js.check(MILESTONES, 200)._repr_html_() == "No findings."
+    tags = Findings([js.Finding("a", "<b> & `<c>`.", "")])._repr_html_()
+    assert "&lt;b&gt; &amp; <code>&lt;c&gt;</code>." in tags
+
+
+@pytest.mark.parametrize("steps", [[390, 391], (390, 391), np.array([390, 391])])
+def test_epochs_may_differ_in_length(steps):
+    found = js.check(MILESTONES, 200 * 391 - 1, steps_per_epoch=steps)
+    assert [str(finding) for finding in found] == [
+        "epochs-fed-updates: MultiStepLR is over after 150 of 78,199 updates (200 epochs). If it "
+        "counts epochs, write `per_epoch(schedule, [390, 391])`."
+    ]
+    right = js.per_epoch(MILESTONES, [390, 391])
+    assert js.check(right, 200 * 391 - 1, steps_per_epoch=steps) == []
+    (finding,) = js.check(js.per_epoch(MILESTONES, 391), 200 * 391, steps_per_epoch=steps)
+    assert finding.message.startswith("An epoch has 391 updates in the schedule and [390, 391]")
+    assert finding.advice == "Write `steps_per_epoch=[390, 391]`."
+    assert js.check(right, 200 * 391 - 1, steps_per_epoch=390) == []  # nearly
+    assert js.check(js.per_epoch(MILESTONES, 391), 200 * 391, steps_per_epoch=[391, 391]) == []
+    (finding,) = js.check(right, 200 * 391 - 1, steps_per_epoch=389)
+    assert finding.code == "epoch-length-differs"
+    (finding,) = js.check(right, 120 * 391 - 1)
+    assert "the run has 46,919 updates (120 epochs)" in finding.message

@@ -15,8 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
 from jaxsched._desk.command import main
-from jaxsched._desk.curve import curve
-from jaxsched._desk.show import default_counts, sparkline, table
+from jaxsched._desk.curve import curve, default_counts
+from jaxsched._desk.show import sparkline, table
 from tests.schedules import LONG, MORE, SHORT
 
 MILESTONES = "MultiStepLR(0.1, [100, 150])"
@@ -97,13 +97,13 @@ TABLES = {
         "0.001                 for 60 <= epoch",
     ],
     "per_epoch(SequentialLR([LinearLR(0.5, 0.01), CosineAnnealingLR(0.5, 85)], [5]), 10)": [
-        "0.005 ... 0.5     for  0 <= update < 60     (0 <= epoch < 6)     each for 10 updates",
-        "0.499829 ... 0    for 60 <= update < 910    (6 <= epoch < 91)    each for 10 updates",
+        "0.005 ... 0.5   for  0 <= update < 60   (0 <= epoch < 6)   each for 10 updates",
+        "0.499829 ... 0  for 60 <= update < 910  (6 <= epoch < 91)  each for 10 updates",
     ],
     "OneCycleLR(0.1, epochs=10, steps_per_epoch=391, pct_start=0.5)": [
-        "0.004 ... 0.1                for    0 <= update < 1955    (      0 <= epoch < 5)",
-        "0.0999999 ... 4.64557e-07    for 1955 <= update < 3909    (      5 <= epoch < 9.99744)",
-        "4e-07                        for 3909 <= update           (9.99744 <= epoch)",
+        "0.004 ... 0.1              for    0 <= update < 1955  (    0 <= epoch < 5)",
+        "0.0999999 ... 4.64557e-07  for 1955 <= update < 3909  (    5 <= epoch < 9.997)",
+        "4e-07                      for 3909 <= update         (9.997 <= epoch)",
     ],
 }
 
@@ -152,6 +152,21 @@ def test_each_schedule_has_a_table_that_covers_the_run(schedule):
         first, last = rows[0], rows[-1]
         assert first.startswith(f"{lrs[0]:.6g}") and " 0 <= " in first
         assert str(num_counts) in last or "again every" in last or "<" not in last.split("<=")[1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [s for s in SHORT + LONG + MORE if not isinstance(s, (js.LambdaLR, js.MultiplicativeLR))],
+    ids=lambda schedule: type(schedule).__name__,
+)
+def test_what_show_prints_fits_a_terminal(schedule):
+    if len(repr(schedule)) > 10_000:
+        return
+    for options in ((), ("--steps-per-epoch", "7"), ("--steps-per-epoch", "123457")):
+        status, out, err = run("show", str(schedule), *options)
+        assert (status, err) == (0, "") and max(map(len, out.splitlines())) <= 80, out
+        text, *_ = out.split("\n\n")
+        assert " ".join(text.split()) == str(schedule)
 
 
 def test_the_last_value_is_said_to_hold_only_if_it_does():
@@ -223,6 +238,25 @@ def test_check_has_status_0_if_it_finds_nothing():
     assert run("check", MILESTONES, "--counts", "200") == (0, "0 findings in 200 counts\n", "")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        (MILESTONES, ("--epochs", "120", "--steps-per-epoch", "391")),
+        (f"per_epoch({MILESTONES}, 391)", ("--epochs", "120")),
+        (f"per_epoch({MILESTONES}, [391, 391])", ("--epochs", "120")),
+    ],
+)
+def test_the_length_of_a_run_may_be_in_epochs(schedule, options):
+    in_counts = ("--counts", "46920", *options[2:])
+    assert run("check", schedule, *options) == run("check", schedule, *in_counts)
+    assert run("show", schedule, *options) == run("show", schedule, *in_counts)
+    assert "in 46,920 counts" in run("check", schedule, *options)[1]
+
+
+def test_a_plateau_counts_epochs():
+    assert "1 finding in 12 counts" in run("check", "ReduceLROnPlateau(0.1)", "--epochs", "12")[1]
+
+
 def test_the_help_has_examples_that_run(tmp_path):
     status, out, _ = run("--help")
     assert status == 0 and "exit status: 0; 1 if a check finds something" in out
@@ -249,6 +283,14 @@ ERRORS = [  # an error is one line on stderr
     (
         ("show", f"ChainedScheduler([{'StepLR(0.1, 3), ' * 1000}])", "--counts", f"{10**7}"),
         "`--counts` must be at most 999,000 for a schedule of 1,001 parts, got 10,000,000",
+    ),
+    (
+        ("check", MILESTONES, "--epochs", "9"),
+        "`--epochs` needs `--steps-per-epoch`, or per_epoch in the schedule",
+    ),
+    (
+        ("show", MILESTONES, "--epochs", "0", "--steps-per-epoch", "9"),
+        "`--epochs` must be an integer >= 1, got 0",
     ),
     (("show", MILESTONES, "--steps-per-epoch", "0"), "`steps_per_epoch` must be an integer >= 1"),
     (

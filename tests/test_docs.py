@@ -97,7 +97,8 @@ first, second, schedule, steps_per_epoch = warmup, decay, js.CosineAnnealingLR(0
 last_count, T_max = 7, 9
 values, noam, lr_lambda = [0.1, 0.2], (lambda count: 1 / (count + 1)), (lambda step: 0.5)
 num_training_steps, num_updates = 20, 20
-opt_state = optax.inject_hyperparams(optax.sgd)(js.ReduceLROnPlateau(0.1)).init(np.float32([0]))
+plateau = optax.inject_hyperparams(optax.sgd)(js.ReduceLROnPlateau(0.1))
+opt_state = optax.chain(optax.scale_by_schedule(schedule), plateau).init(np.float32([0]))
 metric = val_loss = 1.0
 """
 

@@ -1,9 +1,12 @@
 """The programs in examples/ run as a user runs them: in a process of their own."""
 
+import contextlib
 import csv
 import os
+import pty
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -96,7 +99,23 @@ def test_train_writes_metrics_and_curves_and_prints_a_line_an_epoch(tmp_path):
         ["epoch", "1", "lr", "0.005"],
         ["epoch", "2", "lr", "0.0005"],
     ]
-    assert "66/66" in process.stderr  # the progress bar: 3 epochs of 1437 // 64 updates
+    assert max(map(len, lines[:3])) <= 80 and lines[0].split()[-2] == "accuracy"
+    assert "updates" not in process.stdout + process.stderr  # no progress bar in a file
+
+
+@pytest.mark.slow
+def test_train_has_a_progress_bar_on_a_terminal(tmp_path):
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    line = command("--out", tmp_path, "--epochs", 1)
+    process = subprocess.run(line, env=environment(), stdout=subprocess.PIPE, stderr=end)
+    os.close(end)
+    seen = b""
+    with contextlib.suppress(OSError):  # at its end
+        while part := os.read(terminal, 4096):
+            seen += part
+    os.close(terminal)
+    assert process.returncode == 0 and b"22/22 " in seen  # an epoch of 1437 // 64 updates
 
 
 @pytest.mark.slow

@@ -3,10 +3,12 @@
 `python -m tests.test_hints` writes that file again.
 """
 
+import math
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 from flax import nnx
@@ -29,7 +31,16 @@ class TorchOptimizer:
         return "SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.1\n" * 9
 
 
-torch_sgd = TorchOptimizer()
+class TorchTensor:
+    """As torch's: its dtype is none of NumPy's."""
+
+    dtype = "torch.int64"
+
+    def numpy(self):
+        return np.array(3)
+
+
+torch_sgd, torch_tensor = TorchOptimizer(), TorchTensor()
 step = js.StepLR(0.1, 30)
 
 
@@ -54,7 +65,7 @@ MISTAKES = {
         "js.SequentialLR(torch_sgd, [step], [])": lambda: js.SequentialLR(torch_sgd, [step], []),
         "js.ChainedScheduler([step], torch_sgd)": lambda: js.ChainedScheduler([step], torch_sgd),
         "js.StepLR([0.1, 0.01], 30)": lambda: js.StepLR([0.1, 0.01], 30),
-        "2 * step": lambda: 2 * step,
+        "js.StepLR(torch_tensor, 30)": lambda: js.StepLR(torch_tensor, 30),
         "js.StepLR('0.1', 30)": lambda: js.StepLR("0.1", 30),
     },
     "Arguments of torch that are not here": {
@@ -74,20 +85,44 @@ MISTAKES = {
             0.05, max_lr=0.1, total_steps=9
         ),
         "js.OneCycleLR(0.1)": lambda: js.OneCycleLR(0.1),
+        "js.OneCycleLR(0.1, epochs=3)": lambda: js.OneCycleLR(0.1, epochs=3),
+        "js.CyclicLR(0.1, base_lr=0.01, max_lr=0.1)": lambda: js.CyclicLR(
+            0.1, base_lr=0.01, max_lr=0.1
+        ),
         "js.ReduceLROnPlateau(0.1, verbose=True)": lambda: js.ReduceLROnPlateau(0.1, verbose=True),
     },
     "Methods of torch that are not here": {
         f"schedule.{name}": lambda name=name: getattr(step, name)
         for name in (
             *("step", "get_last_lr", "get_lr", "state_dict", "load_state_dict", "last_epoch"),
-            *("base_lrs", "optimizer", "gama"),
+            *("base_lrs", "optimizer", "gama", "plot", "lr", "replace", "per_epoch"),
         )
     }
     | {
         f"plateau.{name}": lambda name=name: getattr(PLATEAU, name)
-        for name in ("step", "state_dict", "best")
+        for name in ("step", "state_dict", "best", "lr", "get_last_lr", "per_epoch")
+    },
+    "A schedule as a number or a list": {
+        "0.5 * step": lambda: 0.5 * step,
+        "step / 2": lambda: step / 2,
+        "1 - step": lambda: 1 - step,
+        "-step": lambda: -step,
+        "np.ones(2) * step": lambda: np.ones(2) * step,
+        "jnp.ones(2) * step": lambda: jnp.ones(2) * step,
+        "2 * PLATEAU": lambda: 2 * PLATEAU,
+        "step[10]": lambda: step[10],
+        "step[:10]": lambda: step[:10],
+        "step([0, 30])": lambda: step([0, 30]),
+        "step(range(3))": lambda: step(range(3)),
+        "step(torch_tensor)": lambda: step(torch_tensor),
     },
     "Compositions": {
+        "js.SequentialLR(0.1, [step, step], milestones=[5])": lambda: js.SequentialLR(
+            0.1, [step, step], milestones=[5]
+        ),
+        "js.SequentialLR(0.1, [step])": lambda: js.SequentialLR(0.1, [step]),
+        "js.ChainedScheduler(0.1, [step])": lambda: js.ChainedScheduler(0.1, [step]),
+        "js.ChainedScheduler(0.1)": lambda: js.ChainedScheduler(0.1),
         "js.ChainedScheduler(step, step)": lambda: js.ChainedScheduler(step, step),
         "js.SequentialLR(step, step, [5])": lambda: js.SequentialLR(step, step, [5]),
         "js.SequentialLR([step, PLATEAU], [5])": lambda: js.SequentialLR([step, PLATEAU], [5]),
@@ -150,6 +185,11 @@ MISTAKES = {
     },
     "A function that JAX cannot trace": {
         "jax.jit(js.LambdaLR(0.1, branch))(3)": lambda: jax.jit(js.LambdaLR(0.1, branch))(3),
+        "jax.jit(js.LambdaLR(0.1, math.cos))(3)": lambda: jax.jit(js.LambdaLR(0.1, math.cos))(3),
+        "jax.jit(js.LambdaLR(0.1, np.cos))(3)": lambda: jax.jit(js.LambdaLR(0.1, np.cos))(3),
+        "jax.jit(js.LambdaLR(0.1, [0.5, 0.1, 0.2, 0.3].__getitem__))(3)": lambda: jax.jit(
+            js.LambdaLR(0.1, [0.5, 0.1, 0.2, 0.3].__getitem__)
+        )(3),
         "jax.jit(js.CyclicLR(0.1, 0.2, scale_fn=branch))(3)": lambda: jax.jit(
             js.CyclicLR(0.1, 0.2, scale_fn=branch)
         )(3),
@@ -160,7 +200,11 @@ MISTAKES = {
     },
     "Names": {
         f"js.{name}": lambda name=name: getattr(js, name)
-        for name in ("MultistepLR", "OneCycle", "ReduceLRonPlateau", "perepoch")
+        for name in (
+            *("MultistepLR", "OneCycle", "ReduceLRonPlateau", "perepoch", "WarmupCosine"),
+            *("warmup_cosine_decay_schedule", "piecewise_constant_schedule", "join_schedules"),
+            *("NoamLR", "CosineLRScheduler", "inverse_sqrt", "constant_schedule", "Adam"),
+        )
     },
 }
 

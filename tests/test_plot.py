@@ -17,7 +17,7 @@ COSINE = js.CosineAnnealingLR(0.1, 90)
 WARMUP = js.LinearLR(0.1, 0.01, total_iters=500)
 
 
-def plot(schedule, num_counts, **options):
+def plot(schedule, num_counts=None, **options):
     return js.plot(schedule, num_counts, ax=Figure().subplots(), **options)
 
 
@@ -184,6 +184,49 @@ def test_the_scale_is_log_where_it_shows_more(schedule, scale):
     assert plot(schedule, 200).get_yscale() == scale
 
 
+@pytest.mark.parametrize(
+    ("schedule", "num_counts"),
+    [
+        (MILESTONES, 159),
+        (js.StepLR(0.1, 30), 90),
+        (js.OneCycleLR(0.1, 100), 107),
+        (optax.exponential_decay(0.1, 10, 0.5), 100),
+        ({"a": COSINE, "b": MILESTONES}, 159),
+        ([MILESTONES, COSINE], 159),
+    ],
+)
+def test_without_a_length_it_is_drawn_until_it_is_over(schedule, num_counts):
+    lines, expected = plot(schedule).lines, plot(schedule, num_counts).lines
+    assert len(lines) == len(expected)
+    for line, same in zip(lines, expected, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), same.get_xydata())
+
+
+def test_a_list_is_drawn_together_with_its_texts():
+    long = js.per_epoch(js.SequentialLR([WARMUP, COSINE, COSINE], [3, 9]), 3)
+    texts = plot([MILESTONES, long, COSINE, COSINE], 200).get_legend().get_texts()
+    first, second, *others = [text.get_text() for text in texts]
+    assert first == str(MILESTONES) and len(second) <= 60 and second.endswith(" ...")
+    assert others == [f"2: {COSINE}", f"3: {COSINE}"]
+
+
+def test_the_momentum_has_an_axis_of_its_own():
+    schedule = js.OneCycleLR(0.1, 100)
+    ax = plot(schedule, momentum=schedule.momentum)
+    (right,) = (other for other in ax.figure.axes if other is not ax)
+    (line,) = right.lines
+    assert right.get_ylabel() == "momentum" and ax.get_ylabel() == "learning rate"
+    counts = np.arange(100)
+    np.testing.assert_allclose(
+        np.interp(counts, *line.get_xydata().T), schedule.momentum(counts), atol=1e-3
+    )
+    assert ax.lines[0].get_color() == ax.yaxis.label.get_color() != line.get_color()
+    assert right.yaxis.label.get_color() == line.get_color()
+    assert len(ax.lines) == 1 and ax.get_legend() is None
+    stands = js.per_epoch(js.OneCycleLR(0.1, 10).momentum, 10)
+    assert plot(stands, momentum=stands).figure.axes[1].lines[0].get_drawstyle() == "steps-post"
+
+
 def test_a_dict_is_drawn_together_with_a_legend():
     ax = plot({"mine": COSINE, 3: MILESTONES}, 200)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["mine", "3"]
@@ -236,6 +279,9 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     ("schedule", "num_counts", "options", "error", "message"),
     [
         ({}, 9, {}, ValueError, "`schedule` must be one or more schedules, got an empty dict"),
+        ([], 9, {}, ValueError, "`schedule` must be one or more schedules, got an empty list"),
+        ([0.1], 9, {}, TypeError, "`schedule` must be a callable count -> value, got 0.1"),
+        (COSINE, 9, {"momentum": 0.9}, TypeError, "`momentum` must be a callable count -> value"),
         (0.1, 9, {}, TypeError, "`schedule` must be a callable count -> value, got 0.1"),
         (js.ReduceLROnPlateau(0.1), 9, {}, TypeError, "`schedule` must be a function of a count"),
         (COSINE, 0, {}, ValueError, "`num_counts` must be an integer >= 1, got 0"),

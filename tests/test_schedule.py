@@ -64,15 +64,15 @@ def test_integers_of_any_dtype_and_shape(schedule):
     kinds = {"uint16": (), "uint8": (12,), "uint32": (3, 2, 2), "int8": (0,), "int16": (1, 5)}
     counts = [jnp.arange(np.prod(shape), dtype=d).reshape(shape) for d, shape in kinds.items()]
     for count, value in zip(counts, jax.jit(lambda c: [*map(schedule, c)])(counts), strict=True):
-        assert (value.shape, value.dtype, value.weak_type) == (count.shape, jnp.float32, False)
+        assert (value.shape, value.dtype, value.weak_type) == (count.shape, jnp.float32, True)
         expected = schedule(np.asarray(count)).astype(np.float32)
         np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
 
 
 @every_schedule
-def test_a_jax_array_gives_strong_float32(schedule):
+def test_a_jax_array_gives_weakly_typed_float32(schedule):
     value = schedule(jnp.arange(12))
-    assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float32, False)
+    assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float32, True)
     expected = schedule(np.arange(12)).astype(np.float32)
     np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
 
@@ -88,6 +88,17 @@ def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_coun
     expected = [schedule(int(count)) for count in counts]
     np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-17)
     np.testing.assert_allclose(schedule(counts), expected, rtol=1e-12, atol=1e-17)
+
+
+@in_the_base
+@pytest.mark.parametrize("x64", [False, True])
+def test_what_it_multiplies_keeps_its_dtype(schedule, x64):
+    with jax.enable_x64(x64):
+        for dtype in ("bfloat16", "float16", "float32", "float64")[: 3 + x64]:
+            w = jnp.ones(2, dtype)
+            for s in (schedule, jax.jit(schedule), js.StepLR(jnp.float32(0.1), 3)):
+                assert (w - s(jnp.int32(3)) * w).dtype == dtype
+                assert jax.jit(lambda n, s=s, w=w: w * s(n))(3).dtype == dtype
 
 
 @in_the_base
@@ -232,7 +243,7 @@ def test_holding_arrays_a_python_count_answers_as_a_jax_count():
         for count, expected in ((4, 0.5), (5, 0.25)):
             for value in (schedule(count), schedule(np.int64(count)), schedule(jnp.int32(count))):
                 assert isinstance(value, jax.Array)
-                assert (value.shape, value.dtype) == ((), jnp.float32)
+                assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, True)
                 assert value == expected
     np.testing.assert_array_equal(schedule(np.array([4, 5])), [0.5, 0.25])
 

@@ -15,7 +15,7 @@ from flax.training import checkpoints
 from flax.training.train_state import TrainState
 
 import jaxsched as js
-from tests.schedules import injected
+from tests.schedules import MORE, SHORT, injected, inverse
 
 PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=1, cooldown=1)
 METRICS = [1.0, 2.0, 2.0, 0.5, 0.75, 0.75, 0.75, 0.75]
@@ -150,6 +150,30 @@ def test_a_step_with_a_plateau_is_exported(plateau, optax_states):
         theirs = exported.call(*theirs, jnp.float32(metric))
         assert jax.tree.structure(theirs) == jax.tree.structure(ours)  # with the same arguments
         assert js.get_last_lr(theirs[1]) == js.get_last_lr(ours[1])
+
+
+WRITTEN = [s for s in SHORT + MORE if not any(part._is_traced for part in s._walk())]
+WRITTEN = [s for s in WRITTEN if not isinstance(s, js.MultiplicativeLR)]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [pytest.param(s, marks=pytest.mark.slow if i % 6 else ()) for i, s in enumerate(WRITTEN)],
+    ids=lambda s: type(s).__name__,
+)
+def test_a_schedule_is_an_argument_of_what_is_exported(schedule):
+    call = jax.jit(lambda schedule, count: schedule(count))
+    counts = jnp.arange(12)
+    data = jax.export.export(call)(schedule, counts).serialize()
+    got = jax.export.deserialize(data).call(schedule, counts)
+    assert got.tolist() == call(schedule, counts).tolist()
+
+
+def test_a_schedule_with_a_function_is_none():
+    schedule = js.per_epoch(js.LambdaLR(0.1, inverse), 3)
+    exported = jax.export.export(jax.jit(lambda s, n: s(n)))(schedule, jnp.int32(0))
+    with pytest.raises(TypeError, match="jax.export cannot write a schedule with a function"):
+        exported.serialize()
 
 
 @pytest.mark.slow

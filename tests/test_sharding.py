@@ -105,7 +105,7 @@ def test_under_x64_too(kind, x64):
         count = sharded(mesh, P("a", "b"))
         got = jax.jit(js.MultiStepLR(0.5, [3, 9], 0.25))(count)
         assert got.sharding.is_equivalent_to(count.sharding, 2)
-        assert (got.dtype, got.weak_type) == ((jnp.float64, True) if x64 else (jnp.float32, False))
+        assert (got.dtype, got.weak_type) == (jnp.float64 if x64 else jnp.float32, True)
 
 
 @every_kind

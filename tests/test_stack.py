@@ -132,6 +132,13 @@ def test_what_cannot_be_unstacked(schedule):
         js.unstack(schedule)
 
 
+def test_a_generator_of_schedules_is_read_once():
+    schedules = [js.StepLR(0.1, 3), js.StepLR(0.2, 4)]
+    assert js.unstack(js.stack(s for s in schedules)) == schedules
+    with pytest.raises(ValueError, match="must be one or more, got none"):
+        js.stack(iter(()))
+
+
 def test_arrays_are_strongly_typed_in_the_default_types():
     """A weak one would take the type of what it meets; the result is weak by itself."""
     for x64 in (False, True):

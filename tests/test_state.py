@@ -1,4 +1,4 @@
-"""get_last_lr: what the last update used, wherever optax and flax keep it."""
+"""get_last_lr: what the last update used, wherever optax and flax keep it, or count for it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax.training.train_state import TrainState
 
 import jaxsched as js
 from tests.schedules import injected
+from tests.test_wrappers import OPTIMIZERS
 
 SCHEDULE = js.StepLR(0.5, 2, gamma=0.5)
 PARAMS = {"a": jnp.zeros(2), "b": jnp.zeros(3)}
@@ -130,3 +131,153 @@ def test_outer_learning_rates_come_before_inner_ones():
     tx = optax.inject_hyperparams(outer)(learning_rate=js.ConstantLR(0.5, 1.0))
     both = optax.chain(tx, injected(js.ConstantLR(0.125, 1.0)))
     assert js.get_last_lr(both.init(PARAMS)) == [0.5, 0.25, 0.125]
+
+
+# -- with the schedule, from the count --------------------------------------------------------
+
+
+def weights(lr, momentum):
+    """Whose updates are the learning rates, with a momentum beside."""
+    return optax.chain(optax.trace(momentum), optax.scale(0.0), optax.scale_by_learning_rate(lr))
+
+
+COUNTING = {
+    "sgd": optax.sgd(SCHEDULE),
+    "injected": injected(SCHEDULE),
+    "injected momentum": optax.inject_hyperparams(optax.sgd)(0.1, momentum=SCHEDULE),
+    "chain": optax.chain(optax.clip(1.0), optax.chain(optax.adam(SCHEDULE), optax.identity())),
+    "decay": optax.adamw(SCHEDULE, weight_decay=js.ConstantLR(0.1)),
+    "apply_if_finite": optax.apply_if_finite(optax.sgd(SCHEDULE), 3),
+    "masked": optax.masked(optax.sgd(SCHEDULE), {"a": True, "b": False}),
+    "inside injected": optax.inject_hyperparams(
+        lambda scale: optax.chain(optax.scale(scale), optax.sgd(SCHEDULE))
+    )(2.0),
+    "beside a plateau": optax.chain(optax.sgd(SCHEDULE), injected(js.ReduceLROnPlateau(0.1))),
+    "both injected": optax.inject_hyperparams(weights)(SCHEDULE, js.StepLR(0.9, 3)),
+    "schedule_free": optax.contrib.schedule_free(optax.sgd(SCHEDULE), SCHEDULE, b1=0.9),
+}
+
+
+@pytest.mark.parametrize("tx", COUNTING.values(), ids=COUNTING)
+def test_with_the_schedule_it_is_its_value_at_the_count_before(tx):
+    with jax.numpy_dtype_promotion("standard"):
+        got = [js.get_last_lr(after(tx, n), SCHEDULE) for n in (0, 1, 2, 3, 5)]
+    assert got == [[0.5], [0.5], [0.5], [0.25], [0.125]]
+    assert all(type(lr) is float for (lr,) in got)
+
+
+TAKE_NO_SCHEDULE = {"optimistic_adam", "rprop", "scale_by_rprop", "sm3"}
+TAKE_MORE = {"_deprecated_dpsgd", "dpsgd", "lbfgs", "schedule_free"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS.keys() - TAKE_NO_SCHEDULE - TAKE_MORE))
+def test_with_the_schedule_from_every_optimizer_of_optax(name):
+    """Those that have two counts for one schedule give two values."""
+    schedule = js.RecordedLR([0.1, 0.2, 0.3, 0.4])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        tx = OPTIMIZERS[name](schedule)
+        state = tx.init(PARAMS)
+        extra = {"value": 1.0, "grad": GRADS, "value_fn": lambda *_: 1.0, "obj_fn": lambda *_: 1.0}
+        update = optax.with_extra_args_support(tx).update
+        for n in range(3):
+            assert {*js.get_last_lr(state, schedule)} == {schedule(max(n - 1, 0))}
+            _, state = update(GRADS, state, PARAMS, **extra)
+    assert {*js.get_last_lr(state, schedule)} == {0.3}
+
+
+def test_with_the_schedule_through_multisteps_it_follows_the_updates():
+    tx = optax.MultiSteps(optax.sgd(SCHEDULE), every_k_schedule=3)
+    with jax.numpy_dtype_promotion("standard"):
+        assert js.get_last_lr(after(tx, 8), SCHEDULE) == [0.5]
+        assert js.get_last_lr(after(tx, 9), SCHEDULE) == [0.25]
+
+
+def test_with_the_schedule_each_group_has_its_count():
+    groups = {"head": optax.sgd(SCHEDULE), "backbone": optax.adam(js.StepLR(0.25, 3))}
+    tx = optax.partition(groups, {"a": "head", "b": "backbone"})
+    with jax.numpy_dtype_promotion("standard"):
+        assert js.get_last_lr(after(tx, 3), SCHEDULE) == [0.25, 0.25]
+
+
+def test_with_the_schedule_it_gives_torchs_double_and_the_momentum():
+    schedule = js.OneCycleLR(0.1, total_steps=10)
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=schedule.momentum)
+    state = after(tx, 4)
+    assert js.get_last_lr(state, schedule) == [schedule(3)] != js.get_last_lr(state)
+    assert js.get_last_lr(state, schedule.momentum) == [schedule.momentum(3)]
+    theirs = optax.exponential_decay(0.1, 2, 0.5)
+    assert js.get_last_lr(after(optax.sgd(theirs), 5), theirs) == [float(str(theirs(4)))]
+
+
+def test_with_the_schedule_from_a_train_state_and_an_nnx_optimizer():
+    state = TrainState.create(apply_fn=None, params=PARAMS, tx=optax.sgd(SCHEDULE))
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(SCHEDULE), wrt=nnx.Param)
+    for _ in range(3):
+        state = state.apply_gradients(grads=GRADS)
+        optimizer.update(model, jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param)))
+    assert js.get_last_lr(state, SCHEDULE) == js.get_last_lr(optimizer, SCHEDULE) == [0.25]
+
+
+def test_with_the_schedule_under_jit_and_for_vmapped_states_it_gives_arrays():
+    tx = optax.sgd(SCHEDULE)
+    state = after(tx, 3)
+    (lr,) = jax.jit(lambda state: js.get_last_lr(state, SCHEDULE))(state)
+    assert isinstance(lr, jax.Array) and lr == 0.25
+    states = jax.vmap(lambda _: state)(jnp.arange(3))
+    (lrs,) = js.get_last_lr(states, SCHEDULE)
+    assert lrs.tolist() == [0.25] * 3
+    (lr,) = js.get_last_lr(state, js.StepLR(jnp.float32(0.5), 2, gamma=0.5))
+    assert lr == 0.25 and type(lr) is float
+
+
+@pytest.mark.parametrize(
+    ("state", "schedule", "error", "message"),
+    [
+        (optax.sgd(0.1).init(PARAMS), SCHEDULE, ValueError, "a count that drives .* got none"),
+        (optax.adam(0.1).init(PARAMS), SCHEDULE, ValueError, "got none: give the state"),
+        (injected(0.1).init(PARAMS), SCHEDULE, ValueError, "got none: give the state"),
+        (injected(js.ReduceLROnPlateau(0.1)).init(PARAMS), SCHEDULE, ValueError, "got none"),
+        (SCHEDULE, optax.sgd(0.1).init(PARAMS), TypeError, "`schedule` must be a callable"),
+        (SCHEDULE, SCHEDULE, TypeError, r"got the schedule itself: StepLR\("),
+        (optax.sgd(SCHEDULE), SCHEDULE, TypeError, r"give its state, tx.init\(params\)"),
+        (TX.init(PARAMS), js.ReduceLROnPlateau(0.1), TypeError, "what has a state"),
+        (TX.init(PARAMS), 0.1, TypeError, "`schedule` must be a callable"),
+    ],
+)
+def test_with_the_schedule_what_has_no_count_is_refused(state, schedule, error, message):
+    with pytest.raises(error, match=message):
+        js.get_last_lr(state, schedule)
+
+
+# -- what inject_hyperparams took for a schedule ----------------------------------------------
+
+
+def is_matrix(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [js.get_last_lr, lambda s: js.get_last_lr(s, SCHEDULE), lambda s: js.set_count(s, 3)],
+    ids=["get_last_lr", "with the schedule", "set_count"],
+)
+def test_a_mask_that_was_injected_is_noticed(read):
+    make = optax.inject_hyperparams(optax.add_decayed_weights)
+    tx = optax.chain(make(0.1, mask=is_matrix), injected(SCHEDULE))
+    for n in (0, 1):
+        with pytest.raises(ValueError, match='as `mask`: .* static_args=."mask",'):
+            read(after(tx, n))
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="called it with a count"):
+        read(nnx.Optimizer(model, tx, wrt=nnx.Param))
+
+
+def test_a_mask_that_was_not_injected_is_not():
+    make = optax.inject_hyperparams(optax.add_decayed_weights, static_args=("mask",))
+    for mask in (is_matrix, {"a": True, "b": False}, None):
+        tx = optax.chain(make(0.1, mask=mask), injected(SCHEDULE))
+        assert js.get_last_lr(after(tx, 1)) == [0.5]
+    tx = optax.inject_hyperparams(optax.sgd)(learning_rate=SCHEDULE, momentum=0.9, nesterov=True)
+    assert js.get_last_lr(after(tx, 1)) == [0.5]

@@ -1,5 +1,6 @@
 """parse: a schedule from its text, and one line that points at the column where it is none."""
 
+import argparse
 import warnings
 
 import pytest
@@ -108,3 +109,18 @@ def test_no_text_does_anything_else(text):
 def test_a_column_is_one_of_characters_and_not_of_bytes(text):
     with pytest.raises(ValueError, match=f"^column {text.index('x)') + 1}: "):
         js.parse(text)
+
+
+def test_argparse_shows_the_reason(capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--schedule", type=js.parse)
+    assert parser.parse_args(["--schedule", "StepLR(0.1, 3)"]).schedule == js.StepLR(0.1, 3)
+    for text, reason in {
+        "StepLR(0.1, 0)": "column 13: `step_size` must be an integer >= 1, got 0",
+        "StepLR(0.1": "column ",
+        "steplr(0.1, 3)": "column 1: ",
+        "": "column 1: ",
+    }.items():
+        with pytest.raises(SystemExit):
+            parser.parse_args(["--schedule", text])
+        assert f"argument --schedule: {reason}" in capsys.readouterr().err

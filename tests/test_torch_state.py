@@ -15,7 +15,7 @@ import pytest
 from flax import nnx
 
 import jaxsched as js
-from jaxsched._state import _counting
+from jaxsched._counts import counting
 from tests import test_from_torch
 from tests.test_parity import CLASSES
 from tests.test_set_count import PARAMS, SCHEDULE, WRAPPERS, sgd
@@ -90,7 +90,7 @@ def test_so_in_every_optimizer_of_optax_that_takes_a_schedule(is_injected):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
             try:  # many take no schedule, or more arguments
                 tx = (optax.inject_hyperparams(fn) if is_injected else fn)(**{key: SCHEDULE})
-                found = states(tx, MATRICES, 3) if _counting(tx.init(MATRICES)) else []
+                found = states(tx, MATRICES, 3) if counting(tx.init(MATRICES)) else []
             except (TypeError, ValueError):
                 continue
             for updates, state in enumerate(found):

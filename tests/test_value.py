@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
+from tests.schedules import ARGUMENTS
 
 STEP, LINEAR = js.StepLR(0.1, 5), js.LinearLR(0.1)
 CHAIN = js.ChainedScheduler([js.per_epoch(STEP, 3)])
@@ -66,3 +67,11 @@ def test_a_call_that_fits_no_class_keeps_pythons_message():
         js.StepLR(0.1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'stepsize'"):
         js.StepLR(0.1, stepsize=3)
+
+
+def test_what_has_arguments_is_a_dataclass_and_their_base_is_none():
+    """A dataclass without fields would be written as {}."""
+    assert not dataclasses.is_dataclass(js.Schedule)
+    for name in (*ARGUMENTS, "ReduceLROnPlateau"):
+        assert dataclasses.fields(getattr(js, name))
+    assert js.Schedule.__module__ == "jaxsched"

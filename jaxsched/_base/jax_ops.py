@@ -155,7 +155,7 @@ class JaxOps(Ops):
             verify(name, fn, is_real=jnp.issubdtype(count.dtype, jnp.floating))
             return jnp.asarray(fn(count)).astype(jnp.float64)
         except jax.errors.JAXTypeError as error:
-            raise TypeError(hint_for_trace(name, fn)) from error
+            raise TypeError(hint_for_trace(name, fn, error)) from error
 
 
 def _begin_search(ascending):
@@ -179,11 +179,7 @@ def _unscaled(value, small):
     return jnp.where(small, rounded.astype(jnp.float64), value)
 
 
-def as_result(value: Any) -> Any:
-    """Float32 as it is, float64 weakly typed, so that float32 parameters stay float32."""
-    return value if value.dtype == np.float32 else _weak(value)
-
-
 @jnp.vectorize
-def _weak(value):
-    return jax.lax.full_like(0.0, value)  # weakly typed as its first argument
+def as_result(value: Any) -> Any:
+    """The same weakly typed, as a Python number is: parameters and states keep their dtypes."""
+    return jax.lax.full_like(0.0, value)  # weakly typed and of the default dtype as 0.0 is

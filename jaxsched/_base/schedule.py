@@ -13,10 +13,11 @@ import textwrap
 import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
 
 import jax
 import jax.core
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -28,7 +29,7 @@ from jaxsched._base.arguments import (
     is_array,
     is_list,
 )
-from jaxsched._base.hints import NO_NUMBER, describe, hint_for_list, is_optimizer
+from jaxsched._base.hints import describe, hint_for_count, hint_for_list, is_optimizer
 from jaxsched._base.jax_ops import JaxOps, as_result
 from jaxsched._base.ops import NUMPY, PYTHON, Ops
 from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
@@ -36,7 +37,6 @@ from jaxsched._base.value import Frozen, Static, argument
 
 if TYPE_CHECKING:
     from jaxsched._base.arguments import Field
-
 
 _programs: weakref.WeakValueDictionary[Static, Any] = weakref.WeakValueDictionary()
 _recent_programs: collections.deque[Any] = collections.deque(maxlen=16)  # of 1.5 MB each
@@ -62,9 +62,10 @@ class Schedule(Frozen):
     the same, under `jax_enable_x64`            float64 JAX array of that shape
     ```
 
-    The float64 JAX array is weakly typed, so that float32 parameters stay float32. An object with
-    `__jax_array__`, such as an `nnx.Variable`, counts as its array. A count below 0 counts as 0,
-    and a count above 2**63 - 1 as 2**63 - 1.
+    The JAX array is weakly typed, as a Python number is: it takes the dtype of what it multiplies,
+    so that parameters of any dtype keep theirs. An object with `__jax_array__`, such as an
+    `nnx.Variable`, counts as its array. A count below 0 counts as 0, and a count above 2**63 - 1 as
+    2**63 - 1.
 
     Arguments are checked when a schedule is made. A wrong argument raises a TypeError or ValueError
     that names it. Real numbers, sizes and milestones may also be arrays or tracers, unless the
@@ -89,6 +90,7 @@ class Schedule(Frozen):
     """Whether it is a list of values. Its table may then have any length."""
     _is_traced = False
     """Whether it calls a user's function, which JAX has to trace."""
+    _repr_html_: ClassVar[Callable[["Schedule"], str | None]]  # set by the package: the desk draws
 
     def __init_subclass__(cls) -> None:
         for base in cls.__bases__:
@@ -114,6 +116,12 @@ class Schedule(Frozen):
             return self
 
         jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+        jax.export.register_pytree_node_serialization(
+            cls,
+            serialized_name=f"{cls.__module__}.{cls.__qualname__}",
+            serialize_auxdata=Static.to_json,
+            deserialize_auxdata=Static.from_json,
+        )
 
     @abstractmethod
     def _value(self, count: Any, fraction: Any, ops: Ops) -> Any:
@@ -164,8 +172,8 @@ class Schedule(Frozen):
         if not (is_number or is_array(count)):  # perhaps an nnx.Variable, a Keras variable
             count = getattr(count, "__jax_array__", lambda: count)()
         if not (is_number or (is_array(count) and jnp.issubdtype(count.dtype, jnp.integer))):
-            hint = ", which `smooth_epochs` gives a schedule of epochs" if _is_real(count) else ""
-            raise TypeError(f"`count` must be an integer or an array of them, got {count!r}{hint}")
+            got = f"{describe(count)}{hint_for_count(count)}"
+            raise TypeError(f"`count` must be an integer or an array of them, got {got}")
         if is_number:
             count = min(max(int(count), 0), COUNT_MAX)
         if self._is_concrete and is_number:
@@ -175,11 +183,6 @@ class Schedule(Frozen):
         if self._is_concrete and not isinstance(count, jax.core.Tracer):
             return self._program(count)  # where each operation is dispatched by itself
         return self._on_device(count)
-
-    def __mul__(self, other: Any) -> Any:
-        raise TypeError(NO_NUMBER)
-
-    __rmul__ = __mul__
 
     def _on_host(self, count: np.ndarray) -> np.ndarray:
         if count.dtype.itemsize == 8:
@@ -197,7 +200,7 @@ class Schedule(Frozen):
             kind = self._kind(count.dtype, dtype)
             arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
             value = _on_auto_axes(functools.partial(self._in_context, dtype, kind), count, arrays)
-            return as_result(value)
+        return as_result(value)
 
     def _in_context(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
         if count.dtype.itemsize == 8:
@@ -290,10 +293,6 @@ class _Function(Schedule):
         return repr(self.fn)
 
 
-def _is_real(count: Any) -> bool:
-    return isinstance(count, float) or jnp.issubdtype(getattr(count, "dtype", bool), jnp.floating)
-
-
 def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.Array:
     """fn(count, arrays), with the sharding of the count.
 
@@ -337,7 +336,7 @@ def as_schedule(name: str, value: Any) -> Schedule:
 
 def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
     if not is_list(value) or is_optimizer(value):
-        got = f"{describe(value)}{hint_for_list(value)}"
+        got = f"{describe(value)}{hint_for_list(value, members=True)}"
         raise TypeError(f"`{name}` must be a sequence of schedules, got {got}")
     schedules = tuple(as_schedule(f"{name}[{i}]", schedule) for i, schedule in enumerate(value))
     if not schedules:
@@ -347,4 +346,4 @@ def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
 
 def shorten(schedule: Schedule) -> str:
     """Its repr, shortened for a message: the repr of a recording can be very long."""
-    return textwrap.shorten(repr(schedule), 200, placeholder=" ...")
+    return textwrap.shorten(repr(schedule)[:1000], 200, placeholder=" ...")

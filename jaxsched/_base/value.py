@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from abc import ABC
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Self, dataclass_transform
@@ -20,20 +21,22 @@ def argument(check: Check, *, default: Any = dataclasses.MISSING, static: bool =
 
 @dataclass_transform(frozen_default=True, field_specifiers=(argument,))
 class Frozen(ABC):
-    """Base of what consists of checked arguments: a subclass becomes a frozen dataclass.
+    """Base of what consists of checked arguments: a subclass with some becomes a frozen dataclass.
 
     For each class `dataclasses` can generate these methods, too. That would take half of the time
     of `import jaxsched`, so only `__init__` is generated and the others are here.
     """
 
-    _checks: ClassVar[dict[str, Check]]
+    _checks: ClassVar[dict[str, Check]] = {}
     _hints: ClassVar[dict[str, str]] = hints.ATTRIBUTES
 
     def __init_subclass__(cls) -> None:
-        dataclasses.dataclass(repr=False, eq=False)(cls)
-        fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
-        cls._checks = {f.name: f.metadata["check"] for f in fields}
-        cls.__init__ = _explained(cls.__init__)
+        # Not a base without arguments: what looks at the fields of its class would take it for {}.
+        if any(isinstance(value, dataclasses.Field) for value in vars(cls).values()):
+            dataclasses.dataclass(repr=False, eq=False)(cls)
+            fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
+            cls._checks = {f.name: f.metadata["check"] for f in fields}
+            cls.__init__ = _explained(cls.__init__)
         if not cls.__name__.startswith("_"):
             # So that pickles and configuration files name a place that stays.
             cls.__module__ = cls.__module__.partition(".")[0]
@@ -44,6 +47,15 @@ class Frozen(ABC):
             hint = f"; {self._hints[name]}" if name in self._hints else ""
             message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
             raise AttributeError(message, name=name, obj=self)
+
+        def _no_number(self, *_):
+            raise TypeError(hints.hint_for_operator(self._values()[0]))
+
+        __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = _no_number
+        __add__ = __radd__ = __sub__ = __rsub__ = __neg__ = _no_number
+
+        def __getitem__(self, _):
+            raise TypeError(hints.NO_LIST)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in vars(self) or name not in self._checks:  # `__init__` sets each once
@@ -132,6 +144,20 @@ class Static(tuple):
 
     def __hash__(self) -> int:
         return hash(_hashable((*self,)))
+
+    def to_json(self) -> bytes:
+        """For jax.export, which writes the structure of a function's arguments."""
+        try:
+            return json.dumps(self).encode()
+        except TypeError:
+            raise TypeError(
+                "jax.export cannot write a schedule with a function in it as an argument: let the "
+                "exported function hold it"
+            ) from None
+
+    @classmethod
+    def from_json(cls, data: bytes | bytearray) -> Static:
+        return cls(json.loads(data))
 
 
 def _is_same(a: Any, b: Any) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `jaxsched show`, `check` and `compare`."""
+"""The command line: `jaxsched show`, `identify`, `check` and `compare`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jaxsched._base.ops import PYTHON
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
-from jaxsched._desk.curve import concrete, curve
-from jaxsched._desk.show import default_counts, sparkline, table, unit
+from jaxsched._desk.curve import clock_of, concrete, curve, default_counts, size
+from jaxsched._desk.identify import read
+from jaxsched._desk.show import fit, sparkline, table, unit
 from jaxsched._desk.text import parse
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _EPILOG = """\
 A schedule is written as in Python, and in quotes for the shell: a class, its arguments, schedules
@@ -25,9 +28,10 @@ examples:
   jaxsched show "MultiStepLR(0.1, [100, 150])"
   jaxsched check "per_epoch(MultiStepLR(0.1, [100, 150]), 391)" --counts 78200
   jaxsched compare lr.csv "per_epoch(MultiStepLR(0.1, [100, 150]), 391)"
+  jaxsched identify lr.csv
 
-exit status: 0; 1 if a check finds something, or what is compared differs; 2 if the command line, a
-schedule or a file is wrong
+exit status: 0; 1 if a check finds something, what is compared differs, or nothing is identified; 2
+if the command line, a schedule or a file is wrong
 """
 _SHOW = """\
 examples:
@@ -38,13 +42,19 @@ examples:
 _CHECK = """\
 examples:
   jaxsched check "OneCycleLR(0.1, total_steps=10000)" --counts 9775
-  jaxsched check "MultiStepLR(0.1, [100, 150])" --counts 78200 --steps-per-epoch 391
+  jaxsched check "MultiStepLR(0.1, [100, 150])" --epochs 200 --steps-per-epoch 391
 """
 _COMPARE = """\
 examples:
   jaxsched compare lr.csv "StepLR(0.1, 30)"
   jaxsched compare lr.csv "MultiStepLR(0.1, [100, 150])" --steps-per-epoch 391
   jaxsched compare metrics.csv "StepLR(0.1, 30)" --lr lr-SGD/pg1 --step step
+"""
+_IDENTIFY = """\
+examples:
+  jaxsched identify lr.csv
+  jaxsched identify lr.csv --steps-per-epoch 391
+  jaxsched identify metrics.csv --lr lr-SGD/pg1 --step step --plot lr.png
 """
 
 
@@ -113,32 +123,42 @@ def _parser() -> argparse.ArgumentParser:
     shown = add("show", _show, "print which learning rate is used when, and the curve", _SHOW)
     checked = add("check", _check, "find what is wrong with a schedule before training", _CHECK)
     compared = add("compare", _compare, "compare a log of learning rates with a schedule", _COMPARE)
-    compared.add_argument("log", metavar="LOG", help="CSV, JSON, text, or a TensorBoard event file")
-    compared.add_argument("--lr", metavar="NAME", help="the column of the learning rate")
-    compared.add_argument("--step", metavar="NAME", help="the column that counts the rows")
+    about = "print the schedule that gives every row of a log"
+    identified = add("identify", _identify, about, _IDENTIFY)
+    for command in (compared, identified):
+        command.add_argument("log", metavar="LOG", help="CSV, JSON, text, TensorBoard's event file")
+        command.add_argument("--lr", metavar="NAME", help="the column of the learning rate")
+        command.add_argument("--step", metavar="NAME", help="the column that counts the rows")
     for command in (shown, checked, compared):
         command.add_argument("schedule", metavar="SCHEDULE", help="as it prints, in quotes")
+    for command in (shown, checked, compared, identified):
         command.add_argument(
             "--steps-per-epoch",
             metavar="N",
             type=int,
             help="optimizer updates in an epoch; then the counts are updates",
         )
-    length = {"metavar": "N", "type": int}
-    about = "epochs or updates in the run"
-    shown.add_argument("--counts", **length, help=f"{about}; default: a bit past the last change")
-    checked.add_argument("--counts", **length, required=True, help=about)
+    for command in (shown, checked):
+        length = command.add_mutually_exclusive_group(required=command is checked)
+        about = "counts in the run" + "; default: a bit past the last change" * (command is shown)
+        length.add_argument("--counts", metavar="N", type=int, help=about)
+        about = "epochs in the run, with --steps-per-epoch or per_epoch"
+        length.add_argument("--epochs", metavar="N", type=int, help=about)
     shown.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
-    shown.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
+    for command in (shown, identified):
+        command.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser
 
 
 def _show(args: argparse.Namespace) -> int:
     schedule, steps = concrete(parse(args.schedule)), args.steps_per_epoch
-    num_counts = default_counts(schedule) if args.counts is None else args.counts
+    num_counts = _num_counts(args, schedule)
+    if num_counts is None:
+        num_counts = default_counts(schedule)
     lrs, word = curve(schedule, num_counts), unit(schedule, steps)
     encoding = sys.stdout.encoding or "ascii"
-    print(f"{schedule}\n\n{table(schedule, lrs, steps)}\n\n{sparkline(lrs, word, encoding)}")
+    line = fit(sparkline(lrs, word, encoding))
+    print(f"{fit(str(schedule))}\n\n{table(schedule, lrs, steps)}\n\n{line}")
     if args.csv is not None:
         with open(args.csv, "w", newline="") as file:
             writer = csv.writer(file)
@@ -155,11 +175,23 @@ def _show(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     schedule = parse(args.schedule)
-    found = check(schedule, args.counts, steps_per_epoch=args.steps_per_epoch)
+    num_counts = _num_counts(args, schedule)
+    found = check(schedule, num_counts, steps_per_epoch=args.steps_per_epoch)
     for finding in found:
         print(f"{finding.code}: {finding.message}\n    {finding.advice}")
-    print(f"{len(found)} finding{'s' * (len(found) != 1)} in {args.counts:,} counts")
+    print(f"{len(found)} finding{'s' * (len(found) != 1)} in {num_counts:,} counts")
     return 1 if found else 0
+
+
+def _num_counts(args: argparse.Namespace, schedule: Any) -> Any:
+    """The length of the run in counts, which may be given in epochs. None if it is not given."""
+    if args.epochs is None:
+        return args.counts
+    clock = clock_of(schedule, args.steps_per_epoch)
+    if clock is None and not isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("`--epochs` needs `--steps-per-epoch`, or per_epoch in the schedule")
+    epochs = size("--epochs", args.epochs)
+    return clock.first_update(epochs, PYTHON) if clock else epochs
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -169,3 +201,19 @@ def _compare(args: argparse.Namespace) -> int:
     )
     print(comparison)
     return 0 if comparison.equal else 1
+
+
+def _identify(args: argparse.Namespace) -> int:
+    found = read(args.log, steps_per_epoch=args.steps_per_epoch, lr=args.lr, step=args.step)
+    if isinstance(found, str):
+        print(found)
+        return 1
+    print("\n".join([repr(found.schedule), *found.notes]))
+    if args.plot is not None:
+        from jaxsched._desk.plot import save
+
+        num_counts = int(found.counts[-1]) + 1
+        rows = (found.counts, found.lrs)
+        save(args.plot, found.schedule, num_counts, args.steps_per_epoch, rows)
+        print(f"wrote {args.plot}")
+    return 0

@@ -23,6 +23,7 @@ from jaxsched._desk.curve import (
     concrete,
     curve,
     epoch_lengths,
+    marked,
 )
 from jaxsched._desk.diagnose import Log, Reading, diagnose
 from jaxsched._desk.evidence import what_is_not_shown
@@ -37,9 +38,9 @@ from jaxsched._schedules.plateau import ReduceLROnPlateau
 _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Comparison:
-    """What `compare` says of a log. It is true if they are equal, and `str()` of it is for people.
+    """What `compare` says of a log. It is true if they are equal, and prints as sentences.
 
     ```text
     equal          whether every row has the schedule's learning rate
@@ -94,6 +95,11 @@ class Comparison:
         if not self.diagnoses:
             lines.append("Nothing that compare tries explains all rows.")
         return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>{marked(line)}</div>" for line in str(self).splitlines())
 
 
 # `typing.get_type_hints` looks in `jaxsched`, which has this name only from its first use on.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +19,8 @@ from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
 from jaxsched._schedules.cycle import OneCycleLR
-from jaxsched._schedules.epochs import per_epoch, smooth_epochs
+from jaxsched._schedules.decay import StepLR
+from jaxsched._schedules.epochs import Clock, per_epoch, smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 from jaxsched._stack import unstack
 
@@ -52,6 +56,29 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message} {self.advice}"
+
+
+class Findings(list[Finding]):
+    """A list of findings that shows its sentences, in a REPL and in a notebook."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self)) or "[]"
+
+    def __reduce__(self) -> Any:
+        return list, ([*self],)  # what lasts is a plain list
+
+    def _repr_html_(self) -> str:
+        items = [
+            f"<li><code>{html.escape(code)}</code>: {marked(message)} {marked(advice)}</li>"
+            for code, message, advice in self
+        ]
+        return f"<ul>{''.join(items)}</ul>" if items else "No findings."
+
+
+def marked(text: str) -> str:
+    """A sentence as HTML: what stands in backticks is code."""
+    parts = html.escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
 
 
 def size(name: str, value: Any) -> int:
@@ -125,6 +152,8 @@ class Placed(NamedTuple):
     """The count of the whole from which it has no effect."""
     adapter: per_epoch | smooth_epochs | None
     """What turns its epochs into updates."""
+    whole: Callable[[Schedule], Schedule]
+    """The whole with another schedule in the place of this one."""
 
 
 def placed(
@@ -132,24 +161,37 @@ def placed(
     at: Callable[[int], int] = lambda count: count,
     stop: float = math.inf,
     adapter: per_epoch | smooth_epochs | None = None,
+    whole: Callable[[Schedule], Schedule] = lambda schedule: schedule,
 ) -> Iterator[Placed]:
     """The schedule, its members, their members, and so on, each with its own clock and unit."""
-    yield Placed(schedule, at, stop, adapter)
+    yield Placed(schedule, at, stop, adapter, whole)
+
+    def around(name: str, i: int | None = None) -> Callable[[Schedule], Schedule]:
+        def with_another(new: Schedule) -> Schedule:
+            old = getattr(schedule, name)
+            value = new if i is None else (*old[:i], new, *old[i + 1 :])
+            return whole(dataclasses.replace(schedule, **{name: value}))  # pyright: ignore[reportArgumentType]
+
+        return with_another
+
     match schedule:
         case SequentialLR(schedulers=members, milestones=milestones):
             stops = [*map(at, milestones), math.inf]
-            for inner, start, end in zip(members, (0, *milestones), stops, strict=True):
+            for i, (start, end) in enumerate(zip((0, *milestones), stops, strict=True)):
                 shifted = lambda count, start=start: at(start + count)  # noqa: E731
-                yield from placed(inner, shifted, min(stop, end), adapter)
+                inside = around("schedulers", i)
+                yield from placed(members[i], shifted, min(stop, end), adapter, inside)
         case ChainedScheduler(schedulers=members):
-            for inner in members:
-                yield from placed(inner, at, stop, adapter)
+            for i, inner in enumerate(members):
+                yield from placed(inner, at, stop, adapter, around("schedulers", i))
         case clamp(schedule=inner, last_count=last):
-            yield from placed(inner, at, min(stop, at(last + 1)), adapter)
+            is_smooth = isinstance(adapter, smooth_epochs)  # then it holds from `last` itself on
+            end = at(last) + 1 if is_smooth else at(last + 1)
+            yield from placed(inner, at, min(stop, end), adapter, around("schedule"))
         case per_epoch(schedule=inner) | smooth_epochs(schedule=inner):
             clock = schedule._clock
             in_updates = lambda epoch: at(clock.first_update(epoch, PYTHON))  # noqa: E731
-            yield from placed(inner, in_updates, stop, schedule)
+            yield from placed(inner, in_updates, stop, schedule, around("schedule"))
 
 
 def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
@@ -163,18 +205,102 @@ def epoch_lengths(schedule: Any) -> set[int | tuple[int, ...]]:
     return found
 
 
+def clock_of(schedule: Any, steps_per_epoch: Any) -> Clock | None:
+    """How epochs become updates: as given, or as the schedule names it."""
+    if steps_per_epoch is not None:
+        return Clock(steps_per_epoch)
+    named = epoch_lengths(schedule)
+    return Clock(*named) if len(named) == 1 else None
+
+
 def epoch_length(schedule: Any, steps_per_epoch: Any) -> int | None:
-    """Updates in an epoch: as given, or the one that the schedule names."""
+    """Updates in an epoch, if all have as many: as given, or as the schedule names it."""
     if steps_per_epoch is not None:
         return size("steps_per_epoch", steps_per_epoch)
-    named = epoch_lengths(schedule)
-    (length,) = named if len(named) == 1 else (None,)
-    return length if isinstance(length, int) else None
+    clock = clock_of(schedule, None)
+    return clock.lengths if clock and isinstance(clock.lengths, int) else None
 
 
-def runs(lrs: np.ndarray) -> np.ndarray:
-    """The counts at which the learning rate changes, from 0 on."""
-    return np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
+def default_counts(schedule: Schedule) -> int:
+    """A bit past the last change, or one period, or until little is left; else 100."""
+    counts = 0
+    for member in placed(schedule):
+        inner: Any = member.schedule
+        if n := inner._length(0.01):
+            after = member.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
+            if isinstance(member.adapter, smooth_epochs):
+                after = member.at(n) + 1
+            counts = max(counts, int(min(after, member.stop)))
+    counts = counts or 100
+    return min(counts + counts // 20 + 1 if holds(schedule, counts) else counts, 10**6)
+
+
+def holds(schedule: Schedule, num_counts: int) -> bool:
+    """Whether the last value of that many counts stays."""
+    course = schedule._course(np.float64)
+    return course is not None and not course.period and course.starts[-1] < num_counts
+
+
+class Pieces(NamedTuple):
+    """A curve by the counts at which it changes, from 0 on, and its value from each of them on."""
+
+    starts: np.ndarray
+    values: np.ndarray
+    num_counts: int
+
+
+def pieces(lrs: np.ndarray) -> Pieces:
+    starts = np.flatnonzero(np.concatenate([[True], lrs[1:] != lrs[:-1]]))
+    return Pieces(starts, lrs[starts], len(lrs))
+
+
+def pieces_of(schedule: Schedule, num_counts: int, most: int) -> Pieces | None:
+    """The same of a schedule, by at most so many values, or None.
+
+    A schedule that says when it changes is called at these counts only.
+    """
+    course = schedule._course(np.float64)
+    if course is None or course.period or 4 * len(course.starts) > num_counts:
+        return pieces(schedule(np.arange(num_counts))) if num_counts <= most else None
+    if len(course.starts) > most:
+        return None
+    counts = np.unique([start for start in (0, *course.starts) if start < num_counts])
+    changes = pieces(schedule(counts))
+    return Pieces(counts[changes.starts], changes.values, num_counts)
+
+
+def vertices(curve: Pieces, stands: bool, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a line: where each piece starts and, if it stands still, also where it ends.
+
+    Of more than `most` pieces the wide ones are kept, what follows on them, and of all others the
+    lowest and the highest.
+    """
+    starts, values, num_counts = curve
+    ends = np.append(starts[1:], num_counts)
+    if len(starts) > most:
+        wide = np.flatnonzero(ends - starts > num_counts / most)
+        edges = np.linspace(0, len(starts), most // 4).astype(int)
+        places = [
+            (a, a + np.argmin(values[a:b]), a + np.argmax(values[a:b]), b - 1)
+            for a, b in itertools.pairwise(edges.tolist())
+        ]
+        kept = np.unique(np.concatenate([wide, wide + 1, np.ravel(places)]))
+        kept = kept[kept < len(starts)]
+        starts, ends, values = starts[kept], ends[kept], values[kept]
+    if stands:
+        return np.append(starts, num_counts), np.append(values, values[-1])
+    ends = np.where(ends - starts > 1, ends, starts)
+    return np.stack([starts, ends], 1).ravel(), np.repeat(values, 2)
+
+
+def moves(schedule: Schedule) -> bool:
+    """Whether a part moves at each count: a cosine does, and does not inside of per_epoch."""
+    return any(
+        member.schedule._is_smooth
+        and len([*member.schedule._walk()]) == 1
+        and not isinstance(member.adapter, per_epoch)
+        for member in placed(schedule)
+    )
 
 
 def drawable(lrs: np.ndarray) -> np.ndarray:

@@ -30,7 +30,8 @@ def off_by_one(reading: Reading, log: Log) -> Iterator[Proposal]:
             "read-after-step",
             f"The log is one {unit} early: each row has the learning rate of the next {unit}.",
             "After scheduler.step() torch's get_last_lr() reads so: log it before. If the run did "
-            f"use these learning rates, it was one {unit} early.",
+            f"use these learning rates, it was one {unit} early: lambda count: schedule(count + "
+            f"{by}) is so on purpose.",
         )
         yield Proposal(ahead, finding, cost=1)
         behind = reading.shifted(lambda counts, by=by: np.maximum(counts - by, 0))

@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import os
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsched._base.arguments import is_list
 from jaxsched._base.hints import describe
-from jaxsched._base.schedule import as_schedule, shorten
+from jaxsched._base.schedule import Schedule, as_schedule, shorten
 from jaxsched._desk.curve import (
     AnySchedule,
-    Placed,
     concrete,
     curve,
+    default_counts,
     drawable,
     epoch_length,
     epoch_lengths,
+    moves,
+    pieces,
     placed,
-    runs,
     spans_decades,
+    vertices,
 )
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
-from jaxsched._schedules.epochs import per_epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_RUNS = 4000
+_MOST_PIECES = 4000
 _MOST_MARKS = 100
+_MOST_POINTS = 2000
 
 
 def plot(
-    schedule: AnySchedule | Mapping[str, AnySchedule],
-    num_counts: int,
+    schedule: AnySchedule | Mapping[str, AnySchedule] | Sequence[AnySchedule],
+    num_counts: int | None = None,
     *,
+    momentum: AnySchedule | None = None,
     steps_per_epoch: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -50,14 +53,17 @@ def plot(
     lines            where it moves at each count, as a cosine
     thin vertical    milestones of MultiStepLR and SequentialLR, if they are at most 100
     upper axis       epochs, if `steps_per_epoch` is given or a schedule says it
+    right axis       momentum, if it is given, as a dashed line
     log scale        if a tenth of the run is at a hundredth of the peak or below
     ```
 
     Args:
-        schedule: a schedule, or any callable `count -> value`; or a dict of label to schedule, all
-            drawn together with a legend.
+        schedule: a schedule, or any callable `count -> value`; or a dict of label to schedule, or a
+            list of schedules, all drawn together with a legend.
         num_counts: counts in the run, an integer >= 1. Of a long run the picture has fewer points,
-            and each step that is wide enough to be seen.
+            and each step that is wide enough to be seen. None (the default) is until the schedule
+            is over and a bit more, one cycle of what repeats, or 100, as `jaxsched show` has it.
+        momentum: a schedule of the momentum, such as `OneCycleLR(...).momentum`.
         steps_per_epoch: optimizer updates in an epoch, an integer >= 1. Then the counts are
             updates. By default it is what `per_epoch` or `smooth_epochs` in the schedule says.
         ax: matplotlib's axes to draw on. By default they are those of a new `plt.subplots()`, which
@@ -80,10 +86,11 @@ def plot(
     >>> ax.get_xlabel(), ax.get_yscale()
     ('update', 'log')
     """
-    schedules = schedule if isinstance(schedule, Mapping) else {None: schedule}
-    if not schedules:
-        raise ValueError("`schedule` must be one or more schedules, got an empty dict")
-    schedules = {label: concrete(value) for label, value in schedules.items()}
+    schedules = _labelled(schedule)
+    if momentum is not None:
+        as_schedule("momentum", momentum)
+    if num_counts is None:
+        num_counts = max(map(_default_counts, schedules.values()))
     curves = {label: drawable(curve(value, num_counts)) for label, value in schedules.items()}
     steps = [epoch_length(value, steps_per_epoch) for value in schedules.values()]
     axes: Any = ax
@@ -94,17 +101,15 @@ def plot(
 
     marks: set[int] = set()
     for label, lrs in curves.items():
-        parted = [*placed(as_schedule("schedule", schedules[label]))]
+        one = as_schedule("schedule", schedules[label])
         marks |= {
             member.at(milestone)
-            for member in parted
+            for member in placed(one)
             if isinstance(member.schedule, (MultiStepLR, SequentialLR))
             for milestone in member.schedule.milestones
             if member.at(milestone) < min(member.stop, len(lrs))
         }
-        stands = not any(map(_moves, parted))
-        style = "steps-post" if stands else "default"
-        axes.plot(*_vertices(lrs, stands), drawstyle=style, label=label)
+        _draw(axes, one, lrs, label=label)
     if len(marks) <= _MOST_MARKS:
         across = axes.get_xaxis_transform()
         axes.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
@@ -115,15 +120,64 @@ def plot(
     if (length := steps[0]) is not None and len({*steps}) == 1:
         convert: Any = (lambda update: update / length, lambda epoch: epoch * length)
         axes.secondary_xaxis("top", functions=convert).set_xlabel("epoch")
-    if isinstance(schedule, Mapping):
+    if momentum is not None:
+        right, values = axes.twinx(), drawable(curve(momentum, num_counts))
+        color = f"C{len(schedules)}"
+        _draw(right, as_schedule("momentum", momentum), values, color=color, linestyle="--")
+        right.set_ylabel("momentum", color=color)
+        right.tick_params(axis="y", colors=color)
+        if len(schedules) == 1:
+            axes.yaxis.label.set_color(axes.lines[-1].get_color())
+            axes.tick_params(axis="y", colors=axes.lines[-1].get_color())
+    if [*schedules] != [None]:
         axes.legend()
     return axes
 
 
-def save(path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None) -> None:
-    """Writes the picture to a file, whose ending says what it is."""
+def _labelled(schedule: Any) -> dict[Any, Any]:
+    """The schedules by their labels; None is the label of one alone."""
+    labelled = {None: schedule}
+    if isinstance(schedule, Mapping):
+        labelled = dict(schedule)
+    elif is_list(schedule):
+        texts = [textwrap.shorten(repr(one)[:1000], 60, placeholder=" ...") for one in schedule]
+        labelled = {
+            text if texts.count(text) == 1 else f"{i}: {text}": one
+            for i, (text, one) in enumerate(zip(texts, schedule, strict=True))
+        }
+    if not labelled:
+        kind = "dict" if isinstance(schedule, Mapping) else "list"
+        raise ValueError(f"`schedule` must be one or more schedules, got an empty {kind}")
+    return {label: concrete(one) for label, one in labelled.items()}
+
+
+def _default_counts(schedule: Any) -> int:
+    return default_counts(as_schedule("schedule", schedule))
+
+
+def _draw(axes: Any, schedule: Schedule, lrs: np.ndarray, **options: Any) -> None:
+    stands = not moves(schedule)
+    style = "steps-post" if stands else "default"
+    axes.plot(*vertices(pieces(lrs), stands, _MOST_PIECES), drawstyle=style, **options)
+
+
+def save(
+    path: str,
+    schedule: Any,
+    num_counts: int,
+    steps_per_epoch: int | None,
+    rows: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Writes the picture to a file, whose ending says what it is.
+
+    `rows` are counts and learning rates of a log, drawn as points under the curve.
+    """
     figure = _matplotlib("figure").Figure(layout="constrained")
     ax = plot(schedule, num_counts, steps_per_epoch=steps_per_epoch, ax=figure.subplots())
+    if rows is not None:
+        some = np.unique(np.linspace(0, len(rows[0]) - 1, _MOST_POINTS).astype(int))
+        counts, lrs = rows[0][some], drawable(rows[1][some])
+        ax.plot(counts, lrs, ".", color="tab:orange", markersize=5, zorder=1, label="log")
     ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
     figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
 
@@ -134,30 +188,3 @@ def _matplotlib(name: str) -> Any:
     except ImportError as error:
         message = "plot needs matplotlib: pip install matplotlib"
         raise ImportError(message, name="matplotlib") from error
-
-
-def _moves(member: Placed) -> bool:
-    """Whether it moves at each count: a cosine does, and does not inside of per_epoch."""
-    is_leaf = len([*member.schedule._walk()]) == 1
-    return is_leaf and member.schedule._is_smooth and not isinstance(member.adapter, per_epoch)
-
-
-def _vertices(lrs: np.ndarray, stands: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The points of a line: where each piece starts and, if it stands still, also where it ends."""
-    starts = runs(lrs)
-    ends = np.append(starts[1:], len(lrs))
-    if len(starts) > _MOST_RUNS:
-        # The wide pieces, what follows on them, and of all others the lowest and the highest.
-        wide = np.flatnonzero(ends - starts > len(lrs) / _MOST_RUNS)
-        edges = np.linspace(0, len(starts), _MOST_RUNS // 4).astype(int)
-        places = [
-            (a, a + np.argmin(lrs[starts[a:b]]), a + np.argmax(lrs[starts[a:b]]), b - 1)
-            for a, b in itertools.pairwise(edges.tolist())
-        ]
-        kept = np.unique(np.concatenate([wide, wide + 1, np.ravel(places)]))
-        kept = kept[kept < len(starts)]
-        starts, ends = starts[kept], ends[kept]
-    if stands:
-        return np.append(starts, len(lrs)), np.append(lrs[starts], lrs[-1])
-    ends = np.where(ends - starts > 1, ends, starts)
-    return np.stack([starts, ends], 1).ravel(), np.repeat(lrs[starts], 2)

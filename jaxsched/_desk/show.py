@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from typing import Any
 
 import numpy as np
 
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import (
+    Pieces,
     drawable,
     epoch_length,
     epoch_lengths,
-    placed,
-    runs,
+    holds,
+    pieces,
     spans_decades,
 )
-from jaxsched._schedules.decay import StepLR
-from jaxsched._schedules.epochs import smooth_epochs
 
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _MOST_ROWS = 12
+WIDTH = 80
+"""The columns of a terminal."""
 
 
 def unit(schedule: Any, steps_per_epoch: int | None) -> str:
@@ -29,27 +31,7 @@ def unit(schedule: Any, steps_per_epoch: int | None) -> str:
     return "update" if is_in_updates else "epoch"
 
 
-def default_counts(schedule: Schedule) -> int:
-    """A bit past the last change, or one period, or until little is left; else 100."""
-    counts = 0
-    for member in placed(schedule):
-        inner: Any = member.schedule
-        if n := inner._length(0.01):
-            after = member.at(n + (inner.step_size if isinstance(inner, StepLR) else 1))
-            if isinstance(member.adapter, smooth_epochs):
-                after = member.at(n) + 1
-            counts = max(counts, int(min(after, member.stop)))
-    counts = counts or 100
-    return min(counts + counts // 20 + 1 if _holds(schedule, counts) else counts, 10**6)
-
-
-def _holds(schedule: Schedule, num_counts: int) -> bool:
-    """Whether the last value of that many counts stays."""
-    course = schedule._course(np.float64)
-    return course is not None and not course.period and course.starts[-1] < num_counts
-
-
-def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> str:
+def table(schedule: Schedule, lrs: np.ndarray | Pieces, steps_per_epoch: int | None) -> str:
     """Which learning rate is used when: a row for each piece, as in a docstring of torch.
 
     ```text
@@ -60,53 +42,81 @@ def table(schedule: Schedule, lrs: np.ndarray, steps_per_epoch: int | None) -> s
     ```
     """
     word = unit(schedule, steps_per_epoch)
+    starts, values, num_counts = lrs if isinstance(lrs, Pieces) else pieces(lrs)
     course = schedule._course(np.float64)
-    period = course.period if course and course.period <= len(lrs) else 0
-    lrs = lrs[: period or len(lrs)]
+    period = course.period if course and course.period <= num_counts else 0
+    if period:
+        values, starts = values[starts < period], starts[starts < period]
+    num_counts = period or num_counts
     steps = epoch_length(schedule, steps_per_epoch) if word == "update" else None
-    starts = np.append(runs(lrs), len(lrs))
-    rows = _rows(starts, lrs, are_steps=False)
+    starts = np.append(starts, num_counts)
+    rows = _rows(starts, values, are_steps=False)
     if len(rows) > _MOST_ROWS:
-        rows = _rows(starts, lrs, are_steps=True)
+        rows = _rows(starts, values, are_steps=True)
     left_out = len(rows) - _MOST_ROWS
     if left_out > 0:
         rows = [*rows[: _MOST_ROWS - 2], *rows[-2:]]
 
-    columns = []
-    for first, last in rows:
-        start, stop = int(starts[first]), int(starts[last])
-        end = None if stop == len(lrs) and last - first == 1 and _holds(schedule, stop) else stop
-        values = [f"{lr:.6g}" for lr in lrs[starts[[*range(first, last)[:4], last - 1]]]]
-        text = ", ".join(values[:-1]) if last - first < 5 else f"{values[0]} ... {values[-1]}"
-        each = (stop - start) // (last - first)
-        note = f"    each for {each} {word}s" if 1 < each < stop - start else ""
-        columns.append((text, *_range(start, word, end), *_range(start, "epoch", end, steps), note))
-    a, b, c, d, e = (max(map(len, column)) for column in [*zip(*columns, strict=True)][:5])
-    lines = [
-        f"{text:<{a}}    for {start:>{b}}{end:<{c}}"
-        + (f"    {f'({first:>{d}}{last})':<{d + e + 2}}" if steps else "")
-        + note
-        for text, start, end, first, last, note in columns
+    def lines(gap: str, most: int, digits: int, steps: int | None) -> list[str]:
+        columns = []
+        for first, last in rows:
+            start, stop = int(starts[first]), int(starts[last])
+            is_end = stop == num_counts and last - first == 1 and holds(schedule, stop)
+            end = None if is_end else stop
+            shown = [f"{lr:.6g}" for lr in values[[*range(first, last)[:most], last - 1]]]
+            text = (
+                ", ".join(shown[:-1])
+                if last - first <= most
+                else " ... ".join(shown[:: len(shown) - 1])
+            )
+            each = (stop - start) // (last - first)
+            note = f"{gap}each for {each} {word}s" if 1 < each < stop - start else ""
+            epochs = _range(start, "epoch", end, steps, digits)
+            columns.append((text, *_range(start, word, end), *epochs, note))
+        a, b, c, d, e = (max(map(len, column)) for column in [*zip(*columns, strict=True)][:5])
+        return [
+            f"{text:<{a}}{gap}for {start:>{b}}{end:<{c}}"
+            + (f"{gap}{f'({first:>{d}}{last})':<{d + e + 2}}" if steps else "")
+            + note
+            for text, start, end, first, last, note in columns
+        ]
+
+    # Of a wide table the gaps are narrower, or there are fewer values and digits, or no epochs.
+    wide, narrow = " " * 4, " " * 2
+    layouts = [
+        (wide, 4, 6, steps),
+        (narrow, 4, 6, steps),
+        (narrow, 1, 4, steps),
+        (narrow, 1, 4, None),
     ]
+    tables = (lines(*layout) for layout in layouts)
+    fitting = next((t for t in tables if max(map(len, map(str.rstrip, t))) <= WIDTH), None)
+    drawn = fitting or lines(*layouts[-1])
     if left_out > 0:
-        lines.insert(-2, f"... {left_out:,} rows more")
+        drawn.insert(-2, f"... {left_out:,} rows more")
     if period:
-        lines.append(f"and again every {period} {word}s" if period > 1 else "and so on")
-    return "\n".join(line.rstrip() for line in lines)
+        drawn.append(f"and again every {period} {word}s" if period > 1 else "and so on")
+    return "\n".join(line.rstrip() for line in drawn)
 
 
-def _range(start: int, word: str, end: int | None, steps: int | None = 1) -> tuple[str, str]:
+def _range(
+    start: int, word: str, end: int | None, steps: int | None = 1, digits: int = 6
+) -> tuple[str, str]:
     first, last = (
-        "" if n is None or not steps else f"{n / steps:.6g}" if n % steps else f"{n // steps}"
+        ""
+        if n is None or not steps
+        else f"{n / steps:.{digits}g}"
+        if n % steps
+        else f"{n // steps}"
         for n in (start, end)
     )
     return first, f" <= {word}" + (f" < {last}" if last else "")
 
 
-def _rows(starts: np.ndarray, lrs: np.ndarray, are_steps: bool) -> list[tuple[int, int]]:
+def _rows(starts: np.ndarray, values: np.ndarray, are_steps: bool) -> list[tuple[int, int]]:
     """Pieces that stand still, or move in one direction, as the first run and the one after the
     last. Runs of one count move; with `are_steps` others of one length do, too."""
-    widths, rises = np.diff(starts), np.diff(lrs[starts[:-1]]) > 0
+    widths, rises = np.diff(starts), np.diff(values) > 0
     joins = (widths[1:] == widths[:-1]) & (are_steps | (widths[1:] == 1))
     turns = np.flatnonzero(~joins[1:] | ~joins[:-1] | (rises[1:] != rises[:-1])) + 1
     firsts = [0, 1] if len(joins) and not joins[0] else [0]
@@ -115,6 +125,17 @@ def _rows(starts: np.ndarray, lrs: np.ndarray, are_steps: bool) -> list[tuple[in
         if not joins[turn] or turn > firsts[-1]:
             firsts.append(turn + 1)
     return [*itertools.pairwise([*firsts, len(widths)])]
+
+
+def fit(line: str) -> str:
+    """A line in at most 80 columns: the call of a schedule, or a sparkline."""
+    if len(line) <= WIDTH:
+        return line
+    if "    " in line:
+        return "\n".join(line.rsplit("    ", 1))
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def sparkline(lrs: np.ndarray, word: str, encoding: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import difflib
@@ -28,6 +29,10 @@ _FUNCTIONS = {
 }
 """The arguments that are functions."""
 _PREFIXES = ("js", "jaxsched")
+
+
+class ParseError(ValueError, argparse.ArgumentTypeError):
+    """A text that is no schedule. argparse shows the message of such an error."""
 
 
 def parse(text: str) -> Schedule | ReduceLROnPlateau:
@@ -158,7 +163,7 @@ class _Reader:
         self.refuse_at(len(self.text.encode()[: node.col_offset].decode()), message)
 
     def refuse_at(self, column: int, message: str) -> NoReturn:
-        raise ValueError(f"column {self.indent + column + 1}: {message}") from None
+        raise ParseError(f"column {self.indent + column + 1}: {message}") from None
 
 
 def _short(text: str) -> str:

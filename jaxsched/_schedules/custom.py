@@ -71,7 +71,7 @@ class LambdaLR(Schedule):
     >>> def warmup(count):
     ...     return min(1.0, count / 4) if count < 100 else 0.5
     >>> jax.jit(js.LambdaLR(0.5, warmup, horizon=200))(2)
-    Array(0.25, dtype=float32)
+    Array(0.25, dtype=float32, weak_type=True)
     """
 
     base_lr: Real = argument(real(at_least=0))

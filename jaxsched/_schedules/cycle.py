@@ -211,9 +211,10 @@ class OneCycleLR(Schedule):
 
     def __post_init__(self):
         if self.total_steps is None and (self.epochs is None or self.steps_per_epoch is None):
+            got = [n for n in ("epochs", "steps_per_epoch") if getattr(self, n) is not None]
             raise ValueError(
                 "`total_steps`, or both `epochs` and `steps_per_epoch`, must be given, got "
-                f"{self.epochs} epochs of {self.steps_per_epoch} steps"
+                f"{f'`{got[0]}` alone' if got else 'none'}"
             )
         if self.total_steps is not None and (self.epochs or self.steps_per_epoch):
             if (self.epochs or 0) * (self.steps_per_epoch or 0) != self.total_steps:
