@@ -131,6 +131,14 @@ PLANTED = [  # a schedule, num_counts, steps_per_epoch, what is found
     (js.ExponentialLR(0.1, 0.5), 53, None, ""),
     (js.ExponentialLR(0.1, 0.5), 60, None, "lr-vanishes"),
     (js.ConstantLR(0.0), 9, None, "lr-vanishes"),
+    # A first member that never runs; two milestones in one epoch, which no line in epochs has.
+    (after(STEP_30, 0, js.per_epoch(STEP_30, 391)), RUN, 391, ""),
+    (
+        js.per_epoch(js.SequentialLR([STEP_30, STEP_50, WARMUP], [1000, 1001]), 391),
+        40 * 391,
+        391,
+        "updates-fed-epochs",
+    ),
     (js.RecordedLR([1.0] + [1e-9] * 45), 90, None, "recording-shorter-than-run lr-vanishes"),
     (js.CosineAnnealingLR(0.1, 90, eta_min=0.2), 90, None, "eta-min-above-base-lr"),
     (js.CosineAnnealingLR(0.1, 90, eta_min=0.1), 900, None, ""),

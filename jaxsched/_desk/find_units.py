@@ -77,9 +77,8 @@ def epochs_fed_updates(run: Run) -> Iterator[Finding]:
         if n <= most:
             message = f"{name(member)} is over after {n:,} of {run.span(left)}."
             is_whole = not epoch_lengths(run.schedule) and all(n <= most for _, n in lengths)
-            what = "schedule" if is_whole else code(inner)
-            lengths = code(run.clock.lengths) if run.clock else "steps_per_epoch"
-            line = f"`per_epoch({what}, {lengths})`"
+            updates = code(run.clock.lengths) if run.clock else "steps_per_epoch"
+            line = f"`per_epoch({'schedule' if is_whole else code(inner)}, {updates})`"
             if run.clock and not is_whole:
                 line = run.line(member, per_epoch(inner, run.clock.lengths))
             yield Finding("epochs-fed-updates", message, f"If it counts epochs, write {line}.")
@@ -112,10 +111,9 @@ def two_units(run: Run) -> Iterator[Finding]:
         if milestones and max(milestones) <= epochs:
             if is_small or _ends_warmup(whole, clock):
                 starts = tuple(clock.first_update(n, PYTHON) for n in milestones)
-                if starts == milestones:
-                    continue
-                changes["milestones"] = starts
-                said.append(f"`milestones={code(milestones)}`")
+                if starts != milestones:  # as [0] is
+                    changes["milestones"] = starts
+                    said.append(f"`milestones={code(milestones)}`")
         if changes:
             message = (
                 f"{name(member)} counts updates, and an epoch has {length:,.6g}: "
