@@ -1,6 +1,6 @@
 """jaxsched beside optax, torch and braintools: a ratio a row, with its goal.
 
-    python -m benchmarks            all rows, half an hour; also writes benchmarks/RESULTS.md
+    python -m benchmarks            all rows, 25 minutes; also writes benchmarks/RESULTS.md
     python -m benchmarks --short    the rows that need no clock; fails if one misses its goal
 
 torch and braintools are measured where they are installed. All of it runs on the CPU; rows of TPU

@@ -102,13 +102,14 @@ def test_it_is_compared_once_and_where_it_closes_over_a_tracer_not_at_all():
     assert gradient == pytest.approx(0.6)
 
 
-@settings(max_examples=8, deadline=None)
-@given(
-    st.lists(st.integers(0, 3_000), min_size=1, max_size=4),
-    st.sampled_from([0.1, 0.5, 0.9]),
-    st.booleans(),
-)
-def test_steps_written_by_hand_are_right_or_refused(milestones, gamma, is_sum):
+@pytest.mark.parametrize("number", [8, pytest.param(150, marks=pytest.mark.slow)])
+def test_steps_written_by_hand_are_right_or_refused(number):
+    milestones = st.lists(st.integers(0, 3_000), min_size=1, max_size=4)
+    fuzz = given(milestones, st.sampled_from([0.1, 0.5, 0.9]), st.booleans())
+    settings(max_examples=number, deadline=None)(fuzz(are_right_or_refused))()
+
+
+def are_right_or_refused(milestones, gamma, is_sum):
     def steps(count):
         passed = [count >= m for m in milestones]
         return gamma ** (sum(passed) if is_sum else passed[0] + passed[-1])

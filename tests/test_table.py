@@ -266,15 +266,14 @@ def test_what_has_too_many_places_or_too_large_counts_is_no_table():
     assert table_of(range(2), 2**31)[0] is None
 
 
-@settings(max_examples=12, deadline=None)
-@given(
-    st.lists(
-        st.integers(0, 70) | st.integers(0, 100_000) | st.sampled_from([0, 2**31 - 2, 2**31 - 1]),
-        max_size=60,
-    ),
-    st.integers(0, 2),
-)
-def test_a_search_among_boundaries_is_numpys(boundaries, repeats):
+@pytest.mark.parametrize("number", [12, pytest.param(150, marks=pytest.mark.slow)])
+def test_a_search_among_boundaries_is_numpys(number):
+    places = st.integers(0, 70) | st.integers(0, 100_000) | st.sampled_from([2**31 - 2, 2**31 - 1])
+    fuzz = given(st.lists(places, max_size=60), st.integers(0, 2))
+    settings(max_examples=number, deadline=None)(fuzz(is_numpys))()
+
+
+def is_numpys(boundaries, repeats):
     boundaries = tuple(sorted(boundaries * (repeats + 1)))
     near = [0, 1, 2**31 - 1, *(b + d for b in boundaries for d in (-1, 0, 1))]
     counts = np.unique(np.clip(near, 0, 2**31 - 1)).astype(np.int32)
