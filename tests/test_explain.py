@@ -88,6 +88,28 @@ def test_another_structure_or_clock(given, run, code):
     assert js.compare(comparison.schedule, log).equal
 
 
+def test_a_log_of_another_schedule_is_read_from_nothing():
+    run = js.SequentialLR([js.LinearLR(0.3, 0.05, 1.0, 7), js.CosineAnnealingLR(0.3, 50)], [7])
+    lrs = run(np.arange(57))
+    comparison = js.compare(js.StepLR(0.1, 10), lrs)
+    assert [finding.code for finding in comparison.diagnoses] == ["another-schedule"]
+    assert comparison.schedule == run and repr(run) in comparison.diagnoses[0].message
+    updates = {"step": np.arange(1, 172), "lr": np.repeat(lrs, 3)}
+    comparison = js.compare(js.StepLR(0.1, 10), updates, steps_per_epoch=3)
+    assert comparison.schedule == js.per_epoch(run, 3)
+    assert js.compare(comparison.schedule, updates, steps_per_epoch=3).equal
+    constant = js.compare(js.StepLR(0.1, 10), [0.3] * 20)  # which no schedule can be read from
+    assert not constant.diagnoses and str(constant).endswith("explains all rows.")
+
+
+def test_what_the_gaps_between_rows_leave_open_is_told():
+    counts = np.arange(0, 200, 7)
+    for milestones, said in (([75, 120], "71 to 77 open"), ([75, 130], "71 to 77 and 127 to 133")):
+        log = {"step": counts, "lr": js.MultiStepLR(0.1, milestones)(counts)}
+        (finding,) = js.compare(js.MultiStepLR(0.1, [60, 120]), log).diagnoses
+        assert finding.code == "another-milestones" and said in finding.message
+
+
 def test_a_log_read_after_the_step_of_one_member_only():
     """As torchvision's detection loop is: the warmup steps at each update, the rest does not."""
     run = js.ChainedScheduler([WARMUP, js.per_epoch(js.MultiStepLR(0.1, [2, 4]), 25)])

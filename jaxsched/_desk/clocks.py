@@ -15,7 +15,7 @@ from jaxsched._desk.solve import Unknown, wrong_rows
 from jaxsched._desk.unknowns import members_in, with_changes
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
 from jaxsched._schedules.decay import ConstantLR
-from jaxsched._schedules.epochs import per_epoch
+from jaxsched._schedules.epochs import per_epoch, smooth_epochs
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _MOST_TRIED = 64
@@ -35,6 +35,14 @@ def clocks(reading: Reading) -> Iterator[Unknown]:
         yield fixed(_behind(reading, by), sentences.late(unit), cost=2)
     if isinstance(schedule, ReduceLROnPlateau):
         return
+    for old in lengths:  # the first two changes may show it where another thing is other, too
+        yield Unknown(
+            lambda new, old=old: _of_length(reading, old, new) if new not in (0, old) else None,
+            old,
+            lambda new, old=old: sentences.epoch_length(old, new),
+            cost=1,
+            values=lambda log: [int(np.diff(log.counts[log.changes[:2]]).sum())],
+        )
     still = reading.shifted(lambda counts: 0 * counts, lambda s: ConstantLR(s(0), 1.0))
     yield fixed(still, sentences.NEVER_STEPPED, cost=0)
     for path, whole in members_in(schedule):
@@ -62,6 +70,15 @@ def clocks(reading: Reading) -> Iterator[Unknown]:
             cost=lambda k: 2 if k < _MANY else -0.5,
             needs=3,
         )
+
+
+def _of_length(reading: Reading, old: int, new: int) -> Reading:
+    def other(member: Any) -> Any:
+        if isinstance(member, (per_epoch, smooth_epochs)) and member.steps_per_epoch == old:
+            return type(member)(member.schedule, new)
+        return member
+
+    return reading._replace(schedule=reading.schedule._rebuilt(other))
 
 
 def _ahead(reading: Reading, by: int) -> Reading:
@@ -112,7 +129,8 @@ def restart(reading: Reading, log: Log) -> Iterator[Unknown]:
         places = places[places >= gap]
         places = places[log.is_close(row - 1, curve[places - gap])]
         for by in (int(counts[row]) - places[-_MOST_TRIED:]).tolist():
-            agrees = log.agrees(_behind(reading, by))
+            behind = lambda c, by=by: np.maximum(reading.at(c - by), 0)  # noqa: E731
+            agrees = log.agrees(reading._replace(at=behind))
             if not agrees[first:].all():
                 continue
             before = counts[first - 1 - int(np.argmin(agrees[:first][::-1]))]
@@ -126,4 +144,4 @@ def restart(reading: Reading, log: Log) -> Iterator[Unknown]:
                 lambda s, at=at, by=by: SequentialLR([s, s], [at]) if at == by else None,
             )
             finding = sentences.restart(at, start)
-            yield fixed(begun_again, finding, cost=3 - (not start), needs=3 - (not start))
+            yield fixed(begun_again, finding, cost=7 - (not start), needs=3 - (not start))

@@ -15,12 +15,13 @@ from jaxsched._base.schedule import as_schedule
 from jaxsched._desk.comparison import Comparison
 from jaxsched._desk.curve import AnySchedule, EpochLengths, epoch_lengths
 from jaxsched._desk.evidence import what_is_not_shown
-from jaxsched._desk.explain import explain
-from jaxsched._desk.numbering import distinct, numbered
+from jaxsched._desk.explain import Explanation, explain
+from jaxsched._desk.identify import Identified, identified
+from jaxsched._desk.numbering import Numbering, distinct, numbered
 from jaxsched._desk.reading import Log, Reading
 from jaxsched._desk.record import Record, Recorded, read_log
 from jaxsched._desk.replay import replay, told
-from jaxsched._desk.sentences import places
+from jaxsched._desk.sentences import another_schedule, places
 from jaxsched._desk.tables import Known, of_schedule, tabulated
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
@@ -102,6 +103,7 @@ def compare(
     optax-late            one count late at some boundaries, as optax's staircase under jit
     plateau-early         one bad epoch early, as optax's plateau
     one-row               one row is wrong: which
+    another-schedule      another one, which `identify` reads out of the log
     restart               goes on from count 0 or from another count: where
     float32-arithmetic    differs only by what float32 arithmetic loses; may come with the others
     ```
@@ -145,7 +147,8 @@ def compare(
     is_plateau = isinstance(schedule, ReduceLROnPlateau)
     if not is_plateau:
         as_schedule("schedule", schedule)
-    if callable(recorded) and not hasattr(recorded, "columns"):
+    of_another = callable(recorded) and not hasattr(recorded, "columns")
+    if of_another:
         if is_plateau:
             raise TypeError("`recorded` must be a log, which has the metric of a ReduceLROnPlateau")
         record, said = of_schedule(recorded, schedule, clock)
@@ -179,6 +182,8 @@ def compare(
     wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
     note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
     explained = explain(Reading(schedule), logs) if len(wrong[note]) else None
+    if explained is None and len(wrong[note]) and not is_plateau and not of_another:
+        explained = _from_nothing(record, read, clock)
     note = note if explained is None else explained.name
     rows, log = wrong[note], logs[note]
     is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
@@ -227,6 +232,17 @@ def _clock(
         return Clock(lengths), ()
     length = f"{lengths} updates" if isinstance(lengths, int) else "as many updates"
     return Clock(lengths), (f"The rows are epochs of {length}, as the schedule has them.",)
+
+
+def _from_nothing(
+    record: Record, read: dict[str, np.ndarray], clock: Clock | None
+) -> Explanation | None:
+    """The schedule that the log has, where the given one is of no help."""
+    found = identified(record, [Numbering(note, counts) for note, counts in read.items()], clock)
+    if not isinstance(found, Identified):
+        return None
+    (name,) = (note for note, counts in read.items() if counts is found.counts)
+    return Explanation(name, (another_schedule(found.schedule),), found.schedule)
 
 
 def _noted(

@@ -70,7 +70,8 @@ class Comparison:
             *map(str, self.diagnoses),
         ]
         if not self.diagnoses:
-            where = f" They differ at {self.places}; equal elsewhere." if self.places else ""
+            is_told = self.places and self.num_different < self.num_rows
+            where = f" Different: {self.places}; equal elsewhere." * bool(is_told)
             lines.append(f"Nothing that compare tries explains all rows.{where}")
         return "\n".join(lines)
 

@@ -67,7 +67,7 @@ def explain(reading: Reading, logs: dict[str, Log]) -> Explanation | None:
                     schedule = None
                 extra = (sentences.IN_FLOAT32,) * log.in_float32
                 return Explanation(name, tuple(findings) + extra, schedule)
-    return None  # here `identify` would be asked, which knows nothing of the schedule
+    return None
 
 
 Found = Iterator[tuple[float, list[Finding], Reading | None]]
@@ -105,9 +105,9 @@ def _two(reading: Reading, log: Log) -> Found:
     for first in _first_of_two(reading, log):
         for second in _seconds(first, log):
             findings = [first.finding, second.finding]
-            if findings[0].code != findings[1].code:
+            # What is said of a warmup does not fit its absence, which is tried first.
+            if findings[0].code != findings[1].code != "no-warmup":
                 yield first.cost + second.cost, findings, second.reading
-                return
 
 
 def _possible(reading: Reading, log: Log) -> Iterator[Unknown]:
@@ -136,15 +136,23 @@ def _first_of_two(reading: Reading, log: Log) -> list[Solution]:
     row = log.first_wrong(reading)
     if row is None:
         return []
-    last = len(log.lrs) - 1
-    rows = dict.fromkeys([row, 0, int(np.argmax(log.lrs)), *log.changes[:1].tolist(), last])
-    before = int(np.count_nonzero(log.agrees(reading, log.probes)))
+    changes = log.changes[:2].tolist()
+    within = (
+        [sum(changes) // 2] if len(changes) > 1 else []
+    )  # the first value that the log moves to
+    rows = dict.fromkeys([row, 0, int(np.argmax(log.lrs)), *changes[:1], *within, len(log.lrs) - 1])
+
+    def agreeing(reading: Reading) -> tuple[int, int]:
+        agrees = log.agrees(reading, log.probes)
+        return int(np.count_nonzero(agrees)), int(np.argmin([*agrees, False]))
+
+    before = agreeing(reading)
     found: list[tuple[int, Solution]] = []
     for unknown in itertools.chain(arguments(reading), tables(reading, log)):
         for guess in guesses(unknown, log, rows):
-            agreeing = int(np.count_nonzero(log.agrees(guess.reading, log.probes)))
-            if agreeing > before:
-                found.append((agreeing, guess))
+            after = agreeing(guess.reading)
+            if after[0] > before[0] or after[1] > before[1]:
+                found.append((sum(after), guess))
     found.sort(key=lambda each: (-each[0], each[1].cost))
     firsts = [guess for _, guess in found[:_MOST_GUESSES]]
     for unknown in itertools.chain(structures(reading, log), clocks(reading)):
@@ -157,20 +165,12 @@ def _seconds(first: Solution, log: Log) -> Iterator[Solution]:
     row = log.first_wrong(reading)
     if first.is_last or row is None:
         return
-    fixed = (
-        unknown
-        for unknown in itertools.chain(structures(reading, log), clocks(reading))
-        if unknown.values is not None
-    )
-    searches = [arguments(reading), tables(reading, log), fixed]
-    if row > 1:
-        searches.append(restart(reading, log))
-    for unknowns in searches:
-        found = [
-            solution
-            for unknown in unknowns
-            if unknown.needs <= spare
-            for solution in itertools.islice(solved(unknown, log, row, quickly=True), 1)
-        ]
-        if found:
-            yield min(found, key=lambda solution: solution.cost)
+    choices = itertools.chain(structures(reading, log), clocks(reading))
+    for unknown in itertools.chain(
+        arguments(reading),
+        tables(reading, log),
+        (unknown for unknown in choices if unknown.values is not None),
+        restart(reading, log) if row > 1 else (),
+    ):
+        if unknown.needs <= spare:
+            yield from itertools.islice(solved(unknown, log, row, quickly=True), 1)

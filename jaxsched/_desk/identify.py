@@ -33,6 +33,7 @@ class Identified(NamedTuple):
 
     schedule: Schedule
     notes: tuple[str, ...]
+    """On how the log is read, and on what it leaves open."""
     counts: np.ndarray
     lrs: np.ndarray
 
@@ -109,6 +110,20 @@ def read(
     it gives nothing."""
     clock = None if steps_per_epoch is None else Clock(steps_per_epoch)
     record, numberings, notes = numbered(read_log(recorded, lr=lr, step=step), clock)
+    found = identified(record, numberings, clock)
+    if found is None:
+        begun, row = _begun(record, numberings[0], clock)
+        if begun is None or row is not None:
+            return _nothing(record, numberings[0], begun, row or 0)
+        found = _told(record, numberings[0], begun)
+    return found if isinstance(found, str) else found._replace(notes=(*notes, *found.notes))
+
+
+def identified(
+    record: Record, numberings: list[Numbering], clock: Clock | None
+) -> Identified | str | None:
+    """What gives every row, in the numbering in which it is simplest; or why the rows cannot tell;
+    or None, if nothing does."""
     n = len(record.lrs)
     if n < _FEWEST_ROWS:
         return f"`recorded` cannot tell: it must have at least {_FEWEST_ROWS} rows, got {n}"
@@ -119,13 +134,13 @@ def read(
     answers = [_answer(record, numbering, clock) for numbering in numberings]
     found = [(each.price, place, each) for place, each in enumerate(answers) if each is not None]
     if not found:
-        begun, row = _begun(record, numberings[0], clock)
-        if begun is None or row is not None:
-            return _nothing(record, numberings[0], begun, row or 0)
-        found = [(begun.price, 0, begun)]
+        return None
     _, place, answer = min(found)
-    numbering, schedule = numberings[place], answer.schedule
-    end = int(numbering.counts[-1])
+    return _told(record, numberings[place], answer)
+
+
+def _told(record: Record, numbering: Numbering, answer: _Answer) -> Identified | str:
+    schedule, end = answer.schedule, int(numbering.counts[-1])
     for price, other, count in answer.others:
         is_like = count > end or type(other) is type(schedule)
         if price < answer.price + (_ALIKE if is_like else _BETWEEN):
@@ -134,8 +149,8 @@ def read(
                 f"`recorded` cannot tell {schedule} from {other}: both give all rows, and differ "
                 f"at count {count:,}, {place}"
             )
-    said = [*notes, numbering.note, *_open(answer, end, record)]
-    return Identified(schedule, tuple(filter(None, said)), numbering.counts, record.lrs)
+    said = filter(None, [numbering.note, *_open(answer, end, record)])
+    return Identified(schedule, tuple(said), numbering.counts, record.lrs)
 
 
 def _answer(record: Record, numbering: Numbering, clock: Clock | None) -> _Answer | None:

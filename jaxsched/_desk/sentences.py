@@ -153,6 +153,14 @@ def another_class(old: Any, new: Any) -> Finding:
     )
 
 
+def another_schedule(new: Any) -> Finding:
+    return Finding(
+        "another-schedule",
+        f"The log has another schedule: {new!r} gives every row.",
+        "Use it here, or give that run the schedule that is meant.",
+    )
+
+
 SMOOTH = Finding(
     "smooth",
     "The log moves at every count where the schedule stands still.",

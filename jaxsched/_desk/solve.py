@@ -14,6 +14,7 @@ from jaxsched._desk.reading import Log, Reading
 
 _MOST_BRACKETS = 4
 _LOST = 1e-6
+_MOST_IN_TUPLE = 16
 _MOST_ROWS = 40  # that narrow one bracket
 _REALS = (
     0.0,
@@ -62,7 +63,8 @@ def solved(unknown: Unknown, log: Log, row: int, quickly: bool = False) -> Itera
         for value in unknown.values(log):
             reading = unknown.make(value)
             if reading and not log.side(reading, row) and log.is_explained(reading):
-                yield _solution(unknown, value, value, value)
+                solution = _solution(unknown, value, value, value)
+                yield solution._replace(finding=_with_gaps(unknown, log, value, solution.finding))
         return
     is_real = isinstance(unknown.old, float)
     for low, high in _brackets(unknown, log, row, quickly):
@@ -84,15 +86,17 @@ def solved(unknown: Unknown, log: Log, row: int, quickly: bool = False) -> Itera
 def guesses(unknown: Unknown, log: Log, rows: Iterable[int]) -> list[Solution]:
     """The values that give some of the rows, so that another unknown may give the others."""
     if unknown.values is not None:
-        found = [(value, value) for value in unknown.values(log)]
+        values = [*unknown.values(log)]
     else:
-        found = []
         is_real = isinstance(unknown.old, float)
+        values = []
         for row in rows:
             for low, high in _brackets(unknown, log, row):
-                values = (numbers if is_real else _wholes)(low, high)[:1]
-                found += [(value, high) for value in values]
-    readings = {value: unknown.make(value) for value, _ in found}
+                # A count that is the first or the last to give a row gives the row beside, too.
+                values += (
+                    numbers(low, high)[:1] if is_real else [*_wholes(low, high)[:1], low, high]
+                )
+    readings = {value: unknown.make(value) for value in values}
     return [_solution(unknown, x, x, x) for x, reading in readings.items() if reading]
 
 
@@ -220,6 +224,24 @@ def _middle(low: Any, high: Any, is_real: bool) -> Any:
     # By ratio where the bounds are far from each other.
     middle = math.sqrt(low * high) if 0 < 4 * low < high else (low + high) / 2
     return middle if low < middle < high else None
+
+
+def _with_gaps(unknown: Unknown, log: Log, value: Any, finding: Finding) -> Finding:
+    """With what the gaps between the rows leave open of each new count in a tuple."""
+    gap = int(np.diff(log.counts).max())
+    if gap < 2 or not isinstance(value, tuple) or len(value) > _MOST_IN_TUPLE:
+        return finding
+    said = []
+    for i, n in enumerate(value):
+        if n not in unknown.old:
+            place = unknown._replace(
+                make=lambda n, i=i: unknown.make((*value[:i], n, *value[i + 1 :]))
+            )
+            first, last = _ends(place, log, n, max(n - gap, 0), n + gap)
+            said += [f"{first} to {last}"] if first != last else []
+    if not said:
+        return finding
+    return finding._replace(message=f"{finding.message} The rows leave {' and '.join(said)} open.")
 
 
 def _ends(unknown: Unknown, log: Log, value: Any, low: Any, high: Any) -> tuple[Any, Any]:
