@@ -450,7 +450,11 @@ def test_a_closed_pipe_and_an_interrupt_are_quiet(tmp_path):
     fifo = tmp_path / "lr.csv"
     os.mkfifo(fifo)  # opening it waits for a reader
     options["env"] = ENV | {"PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen([*argv, "--csv", fifo], **options) as process:
+    # What a shell starts in the background ignores an interrupt, and passes that on.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*argv, "--csv", fifo], **options)
+    signal.signal(signal.SIGINT, before)
+    with process:
         process.stdout.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
