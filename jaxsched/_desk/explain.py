@@ -136,11 +136,10 @@ def _first_of_two(reading: Reading, log: Log) -> list[Solution]:
     row = log.first_wrong(reading)
     if row is None:
         return []
-    changes = log.changes[:2].tolist()
-    within = (
-        [sum(changes) // 2] if len(changes) > 1 else []
-    )  # the first value that the log moves to
-    rows = dict.fromkeys([row, 0, int(np.argmax(log.lrs)), *changes[:1], *within, len(log.lrs) - 1])
+    changes, last = log.changes[:2].tolist(), len(log.lrs) - 1
+    # The first wrong row, the ends, the top, and the first value that the log moves to.
+    within = [sum(changes) // 2] if len(changes) > 1 else []
+    rows = dict.fromkeys([row, 0, int(np.argmax(log.lrs)), *changes[:1], *within, last])
 
     def agreeing(reading: Reading) -> tuple[int, int]:
         agrees = log.agrees(reading, log.probes)

@@ -59,36 +59,29 @@ def members_in(schedule: Frozen, path: Path = ()) -> Iterator[tuple[Path, Any]]:
                     yield from members_in(member, (*path, (name, i)))
 
 
-def changed(schedule: Any, changes: dict[Any, Any], path: Path = ()) -> Any:
-    """With other arguments, as {(path, name): value}, or other members, as {path: member}."""
-    if path in changes:
-        return changes[path]
+def changed(schedule: Any, changes: dict[Any, Any]) -> Any:
+    """With other arguments, as {(path, name): value}, or other members, as {path: member}.
 
-    def member(place: tuple[str, int | None], value: Any) -> Any:
-        inner = (*path, place)
-        concerned = any(
-            (key[0] if _is_argument(key) else key)[: len(inner)] == inner for key in changes
-        )
-        return changed(value, changes, inner) if concerned else value
-
-    new = {}
-    for name, value in schedule.__getstate__().items():
-        if (path, name) in changes:
-            value = changes[path, name]
-        if isinstance(value, Frozen):
-            new[name] = member((name, None), value)
-        elif isinstance(value, tuple) and any(isinstance(x, Frozen) for x in value):
-            new[name] = tuple(member((name, i), x) for i, x in enumerate(value))
-        elif (path, name) in changes:
-            new[name] = value
-    return _copied(schedule, new)
-
-
-def _copied(schedule: Any, new: dict[str, Any]) -> Any:
-    """As `dataclasses.replace`, in a third of the time: what stays is not checked again."""
+    As `dataclasses.replace`, in a fifth of the time: what stays is not checked again.
+    """
+    if () in changes:
+        return changes[()]
+    new: dict[str, Any] = {}
+    below: dict[tuple[str, int | None], dict[Any, Any]] = {}
+    for key, value in changes.items():
+        path, *name = key if _is_argument(key) else (key,)
+        if path:
+            below.setdefault(path[0], {})[(path[1:], *name) if name else path[1:]] = value
+        else:
+            new[name[0]] = schedule._checks[name[0]](name[0], value)
+    for (name, i), inner in below.items():
+        value = new[name] if name in new else getattr(schedule, name)
+        if i is None:
+            new[name] = changed(value, inner)
+        else:
+            new[name] = (*value[:i], changed(value[i], inner), *value[i + 1 :])
     copy = object.__new__(type(schedule))
-    vars(copy).update(schedule.__getstate__())
-    vars(copy).update({name: schedule._checks[name](name, x) for name, x in new.items()})
+    vars(copy).update(schedule.__getstate__() | new)
     if hasattr(type(copy), "__post_init__"):
         copy.__post_init__()
     return copy
