@@ -17,7 +17,11 @@ import jaxsched as js
 from jaxsched._desk.curve import MOST_COUNTS
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "pages").glob("*.md"))}
+FOLDER = ROOT / "docs" / "pages"
+PAGES = {
+    str(path.relative_to(FOLDER).with_suffix("")): path.read_text()
+    for path in sorted(FOLDER.rglob("*.md"))
+}
 PAGES["README"] = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text()
 NAMES = {name: getattr(js, name) for name in js.__all__}
