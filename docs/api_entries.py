@@ -103,8 +103,10 @@ def on_signature(app, what, name, obj, options, signature, returns):
 
 
 def on_docstring(app, what, name, obj, options, lines):
-    text = as_rst("\n".join(lines))
-    picture = f"{name.removeprefix('jaxsched.')}.svg"
+    public = name.removeprefix("jaxsched.")
+    given = inspect.signature(obj).parameters if public in jaxsched.__all__ else ()
+    text = as_rst("\n".join(lines), given)
+    picture = f"{public}.svg"
     if (PICTURES / picture).exists():
         first, rest = text.split("\n\n", 1)
         text = (
@@ -113,26 +115,31 @@ def on_docstring(app, what, name, obj, options, lines):
     lines[:] = text.splitlines()
 
 
-def as_rst(text):
-    """A docstring, whose fences and backticks are Markdown's, as reStructuredText."""
+def as_rst(text, given):
+    """A docstring, whose fences and backticks are Markdown's, as reStructuredText.
+
+    `given` are the names of its arguments: in backticks they are themselves, and no function.
+    """
     text = re.sub(
         r"(?ms)^( *)```(\w+)\n(.*?)^ *```$",
         lambda m: f"{m[1]}.. code-block:: {m[2]}\n\n{textwrap.indent(m[3], '   ')}",
         text,
     )
     text = re.sub(r"(?m)^( *)Returns:\n +", r"\1:returns: ", text)
-    # Code and examples stay as they are: in them no line begins a field or a sentence.
+    text = re.sub(r"arXiv:([\d.]+\d)", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", text)
+    # Code and examples stay as they are.
     parts = re.split(r"(?m)(^ *\.\. code-block::.*\n(?:\n| +.*\n?)+|^>>> (?:.+\n?)+)", text)
-    return "".join(
-        part if i % 2 else re.sub(r"`([^`]+)`", linked, part) for i, part in enumerate(parts)
-    )
+    parts[::2] = [
+        re.sub(r"(?<!`)`([^`<]+)`(?![`_])", lambda m: as_link(m[1], given), part)
+        for part in parts[::2]
+    ]
+    return "".join(parts)
 
 
-def linked(match):
-    """What stood in backticks, as a link if it is a public name, or a class of torch's."""
-    code = match[1]
+def as_link(code, given):
+    """What stood in backticks: a link if it is a public name, or a class of torch's."""
     name = code.removeprefix("js.")
-    if name in jaxsched.__all__:
+    if name in jaxsched.__all__ and code not in given:
         return f":py:obj:`{code} <jaxsched.{name}>`"
     if re.fullmatch(r"torch\.optim\.\w+\.\w+(\.\w+)?", code):
         return f":py:obj:`{code}`"
@@ -145,7 +152,15 @@ def follow(app, modname, attribute):
     return source_of(public).__name__ if public in jaxsched.__all__ else None
 
 
+def on_page(app, page, source):
+    """A fence that says "torch", as a block with that caption."""
+    source[0] = re.sub(
+        r'(?m)^```(\w+) title="([^"]*)"$', r"```{code-block} \1\n:caption: \2\n", source[0]
+    )
+
+
 def setup(app):
+    app.connect("source-read", on_page)
     app.connect("autodoc-process-signature", on_signature)
     app.connect("autodoc-process-docstring", on_docstring, priority=400)  # before napoleon
     app.connect("viewcode-follow-imported", follow)

@@ -1,11 +1,14 @@
 """The site: `sphinx-build -W -c docs docs/pages build/site`. Nothing is fetched."""
 
+import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import jaxsched
+
+os.environ["MATPLOTLIBRC"] = str(Path(__file__).parent)  # of the kernels that run the pages
 
 project = "jaxsched"
 author = "The jaxsched authors"
@@ -19,7 +22,6 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
-    "sphinx_design",
     "api_entries",
 ]
 nitpicky = True  # a type or a name in a signature that leads nowhere is a warning, so an error
@@ -27,6 +29,7 @@ nitpicky = True  # a type or a name in a signature that leads nowhere is a warni
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "force"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
@@ -57,6 +60,7 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "furo"
 html_title = f"jaxsched {release}"
+html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False

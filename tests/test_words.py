@@ -241,9 +241,10 @@ def test_a_cycle_takes_no_learning_rate_of_the_optimizer():
 
 
 def formula(name):
-    (row,) = [line for line in PAGES["family"].splitlines() if line.startswith(f"| `{name}` |")]
-    cells = row.split(" | ")
-    return cells[1].strip("`"), re.match("`([^`]*)`", cells[3]).group(1)
+    section = PAGES["family"].partition(f"\n### {name}\n")[2].partition("\n#")[0]
+    return [
+        re.search(rf"(?m)^\| {key} \| `([^`]*)`", section)[1] for key in ("jaxsched", "formula")
+    ]
 
 
 @pytest.mark.parametrize(
