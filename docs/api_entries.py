@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 import textwrap
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -82,8 +83,10 @@ def signature_of(name):
     else:
         returns, parts = None, []
         for field in node.body:
-            if isinstance(field, ast.AnnAssign) and isinstance(field.value, ast.Call):
-                default = {k.arg: k.value for k in field.value.keywords}.get("default")
+            if isinstance(field, ast.AnnAssign):
+                default = field.value
+                if isinstance(default, ast.Call):  # of argument(check, default=...)
+                    default = {k.arg: k.value for k in default.keywords}.get("default")
                 parts.append((field.target.id, field.annotation, default))
     texts = []
     for argument, annotation, default in parts:
@@ -97,9 +100,7 @@ def on_signature(app, what, name, obj, options, signature, returns):
     public = name.removeprefix("jaxsched.")
     if public == "Schedule":
         return "", None
-    if public not in jaxsched.__all__ or public in ("Comparison", "Finding"):
-        return None
-    return signature_of(public)
+    return signature_of(public) if public in jaxsched.__all__ else None
 
 
 def on_docstring(app, what, name, obj, options, lines):
@@ -126,14 +127,11 @@ def as_rst(text, given):
         text,
     )
     text = re.sub(r"(?m)^( *)Returns:\n +", r"\1:returns: ", text)
-    text = re.sub(r"arXiv:([\d.]+\d)", r"`arXiv:\1 <https://arxiv.org/abs/\1>`__", text)
     # Code and examples stay as they are.
     parts = re.split(r"(?m)(^ *\.\. code-block::.*\n(?:\n| +.*\n?)+|^>>> (?:.+\n?)+)", text)
-    parts[::2] = [
-        re.sub(r"(?<!`)`([^`<]+)`(?![`_])", lambda m: as_link(m[1], given), part)
-        for part in parts[::2]
-    ]
-    return "".join(parts)
+    parts[::2] = [re.sub(r"`([^`]+)`", lambda m: as_link(m[1], given), part) for part in parts[::2]]
+    paper = r"`arXiv:\1 <https://arxiv.org/abs/\1>`__"
+    return re.sub(r"arXiv:([\d.]+\d)", paper, "".join(parts))
 
 
 def as_link(code, given):
@@ -164,4 +162,6 @@ def setup(app):
     app.connect("autodoc-process-signature", on_signature)
     app.connect("autodoc-process-docstring", on_docstring, priority=400)  # before napoleon
     app.connect("viewcode-follow-imported", follow)
-    return {"parallel_read_safe": True}
+    # A changed docstring, or a change here, is on the page after the next build.
+    sources = [Path(__file__), *sorted(Path(jaxsched.__file__).parent.rglob("*.py"))]
+    return {"env_version": zlib.crc32(b"".join(path.read_bytes() for path in sources)) or 1}

@@ -40,6 +40,7 @@ autodoc_class_signature = "mixed"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
+toc_object_entries = False
 python_maximum_signature_line_length = 80
 
 _sites = {
