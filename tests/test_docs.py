@@ -63,7 +63,13 @@ def run(page):
     return after
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [  # the gallery also runs when the site is built
+        pytest.param(page, marks=pytest.mark.slow if page.startswith("gallery/") else ())
+        for page in PAGES
+    ],
+)
 def test_every_block_runs(page):
     run(page)
 
