@@ -393,3 +393,11 @@ def test_export_of_an_update_needs_what_the_page_says():
     assert "register optax's own classes first" in flat("resume")
     done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {js.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_readme_is_short():
+    assert len(PAGES["README"].split()) < 900
