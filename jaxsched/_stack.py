@@ -15,12 +15,12 @@ from jaxsched._base.hints import describe
 from jaxsched._base.schedule import Schedule
 from jaxsched._schedules.decay import MultiStepLR
 
-_S = TypeVar("_S", bound=Schedule)
+S = TypeVar("S", bound=Schedule)
 _NEVER = INT32_MAX
 """A milestone that never comes: the largest int32."""
 
 
-def stack(schedules: Sequence[_S]) -> _S:
+def stack(schedules: Sequence[S]) -> S:
     """Stacks schedules of one kind: each number becomes an array with one element for each.
 
     ```text
@@ -62,7 +62,7 @@ def stack(schedules: Sequence[_S]) -> _S:
     return jax.tree.map(lambda *numbers: _as_array(numbers), *padded)
 
 
-def unstack(schedule: _S) -> list[_S]:
+def unstack(schedule: S) -> list[S]:
     """Takes apart what `stack` put together: schedules with Python's numbers, which print.
 
     ```text

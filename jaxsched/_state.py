@@ -8,7 +8,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.arguments import function, integer
+from jaxsched._base.arguments import Array, Function, function, integer
 from jaxsched._base.hints import describe, is_optimizer
 from jaxsched._base.schedule import Schedule
 from jaxsched._counts import (
@@ -24,7 +24,8 @@ from jaxsched._counts import (
 )
 from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau, tell
 
-_T = TypeVar("_T")
+State = TypeVar("State")
+"""An optimizer state, or what holds one. What comes in comes out."""
 
 
 def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
@@ -34,7 +35,7 @@ def _map(fn: Callable[[Any], Any], tree: Any, kinds: Any) -> Any:
     )
 
 
-def get_last_lr(opt_state: Any, schedule: Callable[[Any], Any] | None = None) -> list[float]:
+def get_last_lr(opt_state: Any, schedule: Function | None = None) -> list[float]:
     """Returns the learning rates that the last update used, for logging.
 
     ```text
@@ -130,7 +131,7 @@ def _to_float(leaf: Any) -> Any:
     return float(str(np.asarray(leaf)[()]))  # NumPy prints the shortest one
 
 
-def set_count(opt_state: _T, count: Any) -> _T:
+def set_count(opt_state: State, count: int | Array) -> State:
     """Sets how many updates the schedules of an optimizer state have seen, to go on from there.
 
     ```text
@@ -204,7 +205,7 @@ def _no_state(value: Any) -> str:
     return "none"
 
 
-def observe(opt_state: _T, metric: Any) -> _T:
+def observe(opt_state: State, metric: float | Array) -> State:
     """Passes a metric to every ReduceLROnPlateau in an optimizer state.
 
     Call it once for each epoch:
@@ -262,7 +263,7 @@ def plateaus(opt_state: Any) -> list[ReduceLROnPlateau]:
     return [state.schedule for state in found]
 
 
-def map_plateaus(fn: Callable[[PlateauState], PlateauState], opt_state: _T) -> _T:
+def map_plateaus(fn: Callable[[PlateauState], PlateauState], opt_state: State) -> State:
     """An optimizer state with each plateau's state replaced by fn(state)."""
     plateaus(opt_state)
     found, kind = nodes(opt_state, PlateauState), variable()

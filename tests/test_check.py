@@ -334,7 +334,7 @@ def test_every_recipe_of_the_cookbook_has_a_length():
 @pytest.mark.parametrize(
     ("page", "name", "num_counts", "steps"),
     [
-        ("README", "schedule", 8 * 200, 200),
+        ("using", "schedule", 8 * 200, 200),
         ("index", "schedule", 200 * 391, 391),
         ("epochs", "own_clock", 90 * 391, 391),
         ("epochs", "product", 90 * 391, 391),

@@ -16,8 +16,12 @@ import jaxsched as js
 from tests.traces import cookbook
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "pages").glob("*.md"))}
+FOLDER = ROOT / "docs" / "pages"
+PAGES = {
+    str(path.relative_to(FOLDER).with_suffix("")): path for path in sorted(FOLDER.rglob("*.md"))
+}
 PAGES["README"] = ROOT / "README.md"
+NO_PYTHON = ("sh", "text", "{eval-rst}", "{toctree}")
 NOT_RUN = {"torch", "tensorboard"}
 """Titles of blocks that are compiled only: `torch` runs in the torch leg, if in the cookbook."""
 STORED = {
@@ -59,7 +63,13 @@ def run(page):
     return after
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [  # the gallery also runs when the site is built
+        pytest.param(page, marks=pytest.mark.slow if page.startswith("gallery/") else ())
+        for page in PAGES
+    ],
+)
 def test_every_block_runs(page):
     run(page)
 
@@ -70,22 +80,24 @@ def test_every_block_of_python_is_seen(page):
     fences = re.findall(r"^ *(?:```|~~~)(.*)$", text, re.MULTILINE)
     opened = fences[::2]
     assert len(fences) % 2 == 0 and not any(fences[1::2])
-    python = [fence for fence in opened if fence and not fence.startswith(("sh", "text"))]
+    python = [fence for fence in opened if fence and not fence.startswith(NO_PYTHON)]
     assert len(python) == len(cookbook.blocks(text)), python
     assert not re.search(r"(?m)^ *>>> ", re.sub(r"(?ms)^```.*?^```$", "", text))
 
 
 def test_the_api_has_every_public_name():
-    page = re.sub(r"(?s)<!--.*?-->", "", PAGES["api"].read_text())
-    entries = re.findall(r"^::: jaxsched\.(\w+)$", page, re.MULTILINE)
+    pages = "".join(path.read_text() for page, path in PAGES.items() if page.startswith("api/"))
+    entries = re.findall(r"^\.\. auto(?:class|function):: jaxsched\.(\w+)$", pages, re.MULTILINE)
     assert sorted(entries) == sorted(js.__all__)
 
 
 def test_every_page_is_linked_and_every_link_leads_somewhere():
-    nav = (ROOT / "docs" / "mkdocs.yml").read_text()
     for page, path in PAGES.items():
-        if page != "README":
-            assert f" {page}.md\n" in nav
+        folder, _, name = page.rpartition("/")
+        parent = PAGES[f"{folder}/index" if folder and name != "index" else "index"]
+        if page not in ("README", "index"):
+            entry = page if parent == PAGES["index"] else name
+            assert f"\n{entry}\n" in re.search(r"(?s)```\{toctree\}.*", parent.read_text()).group()
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
             assert target.startswith("https://") or (path.parent / target).exists(), target
 
@@ -103,7 +115,7 @@ metric = val_loss = 1.0
 """
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "api"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_schedule_named_in_a_sentence_or_a_table_can_be_made(page):
     text = re.sub(r"(?ms)^```.*?^```$|<!--.*?-->", "", PAGES[page].read_text())
     names = {}
@@ -113,11 +125,14 @@ def test_every_schedule_named_in_a_sentence_or_a_table_can_be_made(page):
             eval(" ".join(code.split()), names)
 
 
-def test_the_family_has_a_row_and_a_picture_of_each_schedule():
+def test_the_family_has_a_section_and_a_picture_of_each_schedule():
     drawn = {path.stem for path in (ROOT / "examples" / "pictures").glob("*.svg")}
-    rows = re.findall(r"(?m)^\|.*\| `js\.(\w+)\(.*/(\w+)\.svg\) \|$", PAGES["family"].read_text())
-    assert {name for name, _ in rows} == drawn == {picture for _, picture in rows}
-    assert all(name == picture for name, picture in rows)
+    section = (
+        r"(?s)\n### (\w+)\n\n!\[[^]]*\]\(\S*/(\w+)\.svg\)\n\n[^#]*?\| jaxsched \| `js\.(\w+)\("
+    )
+    rows = re.findall(section, PAGES["family"].read_text())
+    assert {name for name, *_ in rows} == drawn - {"by_hand"}
+    assert all(name == picture == called for name, picture, called in rows)
 
 
 STEPS = 12

@@ -1,6 +1,7 @@
 """The page of optimizers: each chain of optax gives the weights that torch gave."""
 
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,35 @@ def test_the_defaults_of_optax_give_others(other):
     }[other]()
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         assert np.max(np.abs(run(tx) - STORED[torchs])) > 1e-6
+
+
+@pytest.mark.torch
+def test_the_average_of_the_weights_is_torchs():
+    import torch
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    code = re.search(r"(?ms)^import jax.numpy.*?(?=^```)", optimizers.PAGE.read_text()).group()
+    names = {}
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        exec(code, names)
+    ema_here, params = np.asarray(names["ema"]), np.asarray(names["params"])
+    model = torch.nn.Linear(1, 1).double()
+    model.weight.data, model.bias.data = (
+        torch.tensor([[1.0]]).double(),
+        torch.tensor([-2.0]).double(),
+    )
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.StepLR(sgd, 10, gamma=0.5)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
+    for _ in range(20):
+        sgd.zero_grad()
+        (sum((p**2).sum() for p in model.parameters()) / 2).backward()
+        sgd.step()
+        scheduler.step()
+        ema.update_parameters(model)
+    torchs = [ema.module.weight.item(), ema.module.bias.item()]
+    np.testing.assert_allclose(ema_here, torchs, rtol=1e-12)
+    assert np.min(np.abs(ema_here - params)) > 0.01
 
 
 def test_every_row_is_stored():

@@ -17,7 +17,11 @@ import jaxsched as js
 from jaxsched._desk.curve import MOST_COUNTS
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "pages").glob("*.md"))}
+FOLDER = ROOT / "docs" / "pages"
+PAGES = {
+    str(path.relative_to(FOLDER).with_suffix("")): path.read_text()
+    for path in sorted(FOLDER.rglob("*.md"))
+}
 PAGES["README"] = (ROOT / "README.md").read_text()
 RESULTS = (ROOT / "benchmarks" / "RESULTS.md").read_text()
 NAMES = {name: getattr(js, name) for name in js.__all__}
@@ -237,9 +241,10 @@ def test_a_cycle_takes_no_learning_rate_of_the_optimizer():
 
 
 def formula(name):
-    (row,) = [line for line in PAGES["family"].splitlines() if line.startswith(f"| `{name}` |")]
-    cells = row.split(" | ")
-    return cells[1].strip("`"), re.match("`([^`]*)`", cells[3]).group(1)
+    section = PAGES["family"].partition(f"\n### {name}\n")[2].partition("\n#")[0]
+    return [
+        re.search(rf"(?m)^\| {key} \| `([^`]*)`", section)[1] for key in ("jaxsched", "formula")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -403,3 +408,11 @@ def test_every_code_of_compare_is_in_its_docstring_and_on_its_page():
     block = js.compare.__doc__.partition("where there is one:")[2].split("```")[1]
     named = " ".join(line[4:26] for line in block.splitlines() if line[4:5].strip())
     assert {*re.findall(r"[\w-]+", named)} - {"text"} == codes
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {js.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_readme_is_short():
+    assert len(PAGES["README"].split()) < 900

@@ -29,10 +29,12 @@ from jaxsched._schedules.epochs import Clock
 from jaxsched._schedules.plateau import PlateauState, ReduceLROnPlateau
 from jaxsched._state import map_plateaus, plateaus, set_count
 
-_T = TypeVar("_T")
+State = TypeVar("State")
 
 
-def resume_from_torch(opt_state: _T, scheduler: Any, *, steps_per_epoch: EpochLengths = 1) -> _T:
+def resume_from_torch(
+    opt_state: State, scheduler: Any, *, steps_per_epoch: EpochLengths = 1
+) -> State:
     """Brings an optimizer state to where a torch scheduler stands, to go on from there.
 
     ```text

@@ -31,7 +31,8 @@ class Block(NamedTuple):
 
 
 _BLOCK = re.compile(
-    r'^```python(?: title="([^"\n]*)")?\n(.*?)^```$|^#+ ([^\n]*)$', re.MULTILINE | re.DOTALL
+    r'^```(?:python(?: title="([^"\n]*)")?|\{code-cell\} python)\n(.*?)^```$|^#+ ([^\n]*)$',
+    re.MULTILINE | re.DOTALL,
 )
 
 
