@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,8 @@ def compare(
     recorded: Recorded | AnySchedule,
     *,
     steps_per_epoch: EpochLengths | None = None,
-    lr: Any = None,
-    step: Any = None,
+    lr: Hashable | None = None,
+    step: Hashable | None = None,
 ) -> Comparison:
     """Compares a recorded learning-rate log with a schedule, and says what a difference looks like.
 

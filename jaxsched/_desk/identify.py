@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +49,8 @@ def identify(
     recorded: Recorded,
     *,
     steps_per_epoch: EpochLengths | None = None,
-    lr: Any = None,
-    step: Any = None,
+    lr: Hashable | None = None,
+    step: Hashable | None = None,
 ) -> Schedule:
     """Reads a schedule out of a log of learning rates: the simplest one that gives every row.
 
