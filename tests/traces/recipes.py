@@ -1,6 +1,6 @@
 """Runs torch's loops of docs/pages/recipes.md, and stores the learning rates of every update.
 
-    python tests/traces/recipes.py    rewrites recipes.json
+    python -m tests.traces.recipes    rewrites recipes.json
 
 The loops are those of the page itself: what a reader sees is what runs. Kept are, for each
 optimizer and each of its groups, the learning rate and the momentum (Adam's first beta) at every
@@ -100,11 +100,8 @@ def run(code):
         if any(p.grad is not None for p in made.parameters()) or name == "swa_model"
     }
     groups = [{"lr": _runs(lrs), "momentum": _runs(m)} for g in seen.values() for lrs, m in g]
-    return {
-        "groups": groups,
-        "weights": weights,
-        **({"log": names["log"]} if "log" in names else {}),
-    }
+    log = {"log": names["log"]} if "log" in names else {}
+    return {"groups": groups, "weights": weights} | log
 
 
 def _runs(values):
