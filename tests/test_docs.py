@@ -18,8 +18,11 @@ from tests.traces import cookbook
 ROOT = Path(__file__).parents[1]
 PAGES = {path.stem: path for path in sorted((ROOT / "docs" / "pages").glob("*.md"))}
 PAGES["README"] = ROOT / "README.md"
-NOT_RUN = {"torch", "tensorboard"}
-"""Titles of blocks that are compiled only: `torch` runs in the torch leg, if in the cookbook."""
+CONFIG_SYSTEMS = ["draccus", "gin", "hydra", "ml_collections", "omegaconf", "pydantic"]
+CONFIG_SYSTEMS += ["simple_parsing", "tyro"]
+NOT_RUN = {"torch", "tensorboard", *CONFIG_SYSTEMS}
+"""Titles of blocks that are compiled only. `torch` runs in the torch leg, if in the cookbook or the
+recipes, and config systems in the port leg."""
 STORED = {
     name: np.repeat(*zip(*[(float.fromhex(value), times) for value, times in runs], strict=True))
     for name, runs in json.loads(cookbook.FILE.read_text()).items()
