@@ -102,3 +102,23 @@ class FieldReference:
 def test_a_reference_to_a_value_is_refused_with_the_way_out(name, call):
     with pytest.raises(TypeError, match=f"`{name}` must be .*reference.get\\(\\)$"):
         call(FieldReference())
+
+
+ODD = [-1, 0, 1, 2.5, 5.0, None, "3", "cos", True, float("nan"), float("inf"), [3, 2], [], {}, abs]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_field_is_filled_as_a_call_would_and_refused_as_a_call_would(name):
+    cls = getattr(js, name)
+
+    def outcome(make):
+        try:
+            return make()
+        except (TypeError, ValueError) as error:
+            return type(error), str(error)
+
+    for field in dataclasses.fields(cls):
+        for value in ODD:
+            arguments = ALL[name] | {field.name: value}
+            called = outcome(lambda arguments=arguments: cls(**arguments))
+            assert outcome(lambda arguments=arguments: filled(name, **arguments)) == called

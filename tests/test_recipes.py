@@ -2,7 +2,10 @@
 
 import functools
 import json
+import math
 
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,19 +27,23 @@ def double():
             yield
 
 
-@functools.cache
-def recipe(name):
-    """The names that a recipe's own code leaves behind, after the lines that all start with."""
-    code = "".join(
+def page_code(name):
+    """A recipe's own code, after the lines that all start with."""
+    return "".join(
         block.code
         for block in blocks(recipes.PAGE.read_text())
         if block.heading in ("Recipes", name.split(":")[0])
         and not block.title
         and not block.code.startswith(">>> ")
     )
+
+
+@functools.cache
+def recipe(name):
+    """The names that it leaves behind."""
     names = {}
     with jax.enable_x64(False):
-        exec(compile(code, name, "exec"), names)
+        exec(compile(page_code(name), name, "exec"), names)
     return names
 
 
@@ -202,6 +209,56 @@ def test_what_counts_where_updates_are_skipped(name, key, counts):
     assert_weights(params, name)
     assert js.get_last_lr(state, names["schedule"]) == [names["schedule"](counts[-1])]
     np.testing.assert_allclose([names["schedule"](n) for n in counts], stored(name), rtol=1e-13)
+
+
+FUNCTIONS = {  # recipe: its numbers, where its function ends, torch's learning rate of it
+    "nanoGPT": (
+        "learning_rate, min_lr, warmup_iters, lr_decay_iters = 6e-4, 6e-5, 20, 200",
+        "learning_rate, min_lr, warmup_iters, lr_decay_iters = {a!r}, {b!r}, {m}, {m} + {n}",
+        "groups",
+        lambda names, count: names["get_lr"](count),
+    ),
+    "The trapezoid": (
+        "warmup_iters, warmdown_iters, num_iterations = 20, 60, 200",
+        "warmup_iters, warmdown_iters, num_iterations = {m} + 1, {n}, {m} + 1 + {n} + {k}",
+        "optimizer",
+        lambda names, count: 0.02 * names["get_lr"](min(count, names["num_iterations"])),
+    ),
+    "Two optimizers, one count later": (
+        "n_epochs, n_epochs_decay = 10, 10",
+        "n_epochs, n_epochs_decay = {m}, {n}",
+        "networks",
+        lambda names, count: (
+            2e-4
+            * names["lambda_rule"](
+                min(count // 13 + 1, names["n_epochs"] + names["n_epochs_decay"])
+            )
+        ),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FUNCTIONS)
+@hypothesis.given(
+    st.floats(1e-6, 1.0), st.floats(1e-6, 1.0), *3 * [st.integers(1, 2000)], st.data()
+)
+@hypothesis.settings(max_examples=150, deadline=None)
+def test_and_with_other_numbers(name, a, b, m, n, k, data):
+    line, other, end, lr = FUNCTIONS[name]
+    other = other.format(a=a, b=b, m=m, n=n, k=k)
+    torchs, ours = recipes.loops()[name], page_code(name)
+    assert line in torchs and line in ours
+    names = {"math": math}
+    exec(torchs.replace(line, other).partition(f"\n{end}")[0], names)
+    made = {}
+    exec(ours.replace(line, other), made)
+    last = 13 * (m + n + k)
+    near = [m - 1, m, m + 1, m + n - 1, m + n, m + n + 1, m + k, m + k + 1, m + n + k + 1]
+    counts = data.draw(st.lists(st.integers(0, last) | st.sampled_from([0, *near]), min_size=20))
+    expected = [lr(names, count) for count in counts]
+    got = [made["schedule"](count) for count in counts]
+    np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-17)
 
 
 def test_every_recipe_has_a_test():
