@@ -1,6 +1,6 @@
 """Runs torch's optimizers of docs/pages/optimizers.md, and stores what they gave.
 
-    python tests/traces/optimizers.py    rewrites optimizers.json
+    python -m tests.traces.optimizers    rewrites optimizers.json
 
 The calls are those of the page's tables. Kept are the weights after 10, 25 and 50 updates, and the
 optimizer's state after 25. Reading needs no torch.
