@@ -58,7 +58,7 @@ def run(tx, params=None, state=None, updates=range(UPDATES)):
 
 @pytest.mark.parametrize(
     ("torchs", "code", "by"),
-    [pytest.param(*row, marks=pytest.mark.slow if i % 4 else ()) for i, row in enumerate(ROWS)],
+    [pytest.param(*row, marks=pytest.mark.slow if i % 7 else ()) for i, row in enumerate(ROWS)],
 )
 def test_the_chain_gives_torchs_weights(torchs, code, by):
     got = run(make(code))
@@ -92,6 +92,7 @@ def test_with_torchs_moments_the_run_goes_on(torchs):
         difference(25, **dict.fromkeys(names, "moment"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["rmsprop", "adamw"])
 def test_the_defaults_of_optax_give_others(other):
     torchs = {"rmsprop": "RMSprop(params, lr, momentum=0.9)", "adamw": "AdamW(params, lr)"}[other]
@@ -109,7 +110,7 @@ def test_every_row_is_stored():
     assert {*MOMENTS} <= {*STORED} and len(MOMENTS) >= 12
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["scale_by_nadam", "scale_by_adagrad"])
 def test_the_lines_of_the_page_keep_types(name, dtype):
     with jax.enable_x64(False):

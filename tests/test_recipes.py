@@ -127,7 +127,7 @@ def test_and_torchs_momentum(name, momentum):
 @pytest.mark.parametrize(
     ("name", "key", "batches", "network"),
     [
-        ("Layer-wise decay", "tx", epochs(20), "model"),
+        pytest.param("Layer-wise decay", "tx", epochs(20), "model", marks=pytest.mark.slow),
         ("YOLO's warmup of three groups", "tx", epochs(20), "model"),
         pytest.param("nanoGPT", "tx", range(250), "model", marks=pytest.mark.slow),
         pytest.param("The trapezoid", "tx", range(200), "model", marks=pytest.mark.slow),
@@ -200,7 +200,12 @@ def test_what_is_not_dropped_is_carried_on():
     ("name", "key", "counts"),
     [
         ("fp16 with skipped updates", "tx", [n for n, b in enumerate(BATCHES) if b < 99]),
-        ("fp16 with skipped updates: updates", "only_updates", range(56)),
+        pytest.param(
+            "fp16 with skipped updates: updates",
+            "only_updates",
+            range(56),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_counts_where_updates_are_skipped(name, key, counts):
