@@ -16,7 +16,7 @@ updates = js.steps_per_epoch(len(images), batch_size, drop_last=True)
 
 # In torch: SGD(model.parameters(), lr=0.1, momentum=0.9), then MultiStepLR(optimizer, [5, 15]).
 schedule = js.per_epoch(js.MultiStepLR(0.1, milestones=[5, 15]), updates)
-tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+tx = optax.sgd(schedule, momentum=0.9)
 
 model = nn.Sequential([nn.Dense(128), nn.relu, nn.Dense(10)])
 params = model.init(jax.random.key(0), images[:1])
@@ -39,5 +39,5 @@ for epoch in range(20):
     for batch in rng.permutation(len(images))[: updates * batch_size].reshape(updates, -1):
         state, loss = train_step(state, images[batch], labels[batch])
         losses.append(loss)
-    (lr,) = js.get_last_lr(state)  # the one that the last update used
+    (lr,) = js.get_last_lr(state, schedule)  # the one that the last update used
     print(f"epoch {epoch:2}  loss {np.mean(jax.device_get(losses)):.4f}  lr {lr:g}")

@@ -133,14 +133,14 @@ def train_in_jax(schedule, weights, images, labels, epochs):
     nnx.update(model, nnx.State(weights))
     tx = optax.chain(
         optax.add_decayed_weights(WEIGHT_DECAY),  # before the momentum, as in torch
-        optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=MOMENTUM),
+        optax.sgd(schedule, momentum=MOMENTUM),
     )
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     lrs = []
     for epoch in range(epochs):
         for x, y in batches(images, labels, epoch):
             train_step(model, optimizer, jnp.asarray(x)[..., None], jnp.asarray(y))
-        lrs += js.get_last_lr(optimizer)
+        lrs += js.get_last_lr(optimizer, schedule)
     return nnx.to_pure_dict(nnx.state(model, nnx.Param)), lrs
 
 

@@ -15,7 +15,7 @@ updates = js.steps_per_epoch(len(images), batch_size, drop_last=True)
 
 # In torch: SGD(model.parameters(), lr=0.1, momentum=0.9), then MultiStepLR(optimizer, [5, 15]).
 schedule = js.per_epoch(js.MultiStepLR(0.1, milestones=[5, 15]), updates)
-tx = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=0.9)
+tx = optax.sgd(schedule, momentum=0.9)
 
 rngs = nnx.Rngs(0)
 model = nnx.Sequential(nnx.Linear(64, 128, rngs=rngs), nnx.relu, nnx.Linear(128, 10, rngs=rngs))
@@ -36,5 +36,5 @@ rng = np.random.default_rng(0)
 for epoch in range(20):
     batches = rng.permutation(len(images))[: updates * batch_size].reshape(updates, -1)
     losses = [train_step(model, optimizer, images[batch], labels[batch]) for batch in batches]
-    (lr,) = js.get_last_lr(optimizer)  # the one that the last update used
+    (lr,) = js.get_last_lr(optimizer, schedule)  # the one that the last update used
     print(f"epoch {epoch:2}  loss {np.mean(jax.device_get(losses)):.4f}  lr {lr:g}")

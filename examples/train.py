@@ -107,15 +107,16 @@ def main():
     updates = js.steps_per_epoch(len(train_labels), args.batch_size, drop_last=True)
     schedule = make_schedule(args)
     is_plateau = isinstance(schedule, js.ReduceLROnPlateau)
+    in_updates = None if is_plateau else js.per_epoch(schedule, updates)
 
     @nnx.jit(out_shardings=replicated)
     def create():
         model = Net(nnx.Rngs(args.seed))
-        # inject_hyperparams keeps the lr in the optimizer's state, where it can be read.
-        sgd = optax.inject_hyperparams(optax.sgd)(
-            learning_rate=schedule if is_plateau else js.per_epoch(schedule, updates),
-            momentum=args.momentum,
-        )
+        if in_updates is not None:
+            sgd = optax.sgd(in_updates, momentum=args.momentum)
+        else:  # a plateau has a state, which inject_hyperparams keeps, with the lr
+            inject = optax.inject_hyperparams(optax.sgd)
+            sgd = inject(learning_rate=schedule, momentum=args.momentum)
         # As in torch, the weight decay goes through the momentum.
         tx = optax.chain(optax.add_decayed_weights(args.weight_decay), sgd)
         return model, nnx.Optimizer(model, tx, wrt=nnx.Param)
@@ -170,7 +171,7 @@ def main():
             losses.append(train_step(model, optimizer, images, labels))
             bar.update()
         test_loss, test_accuracy = eval_step(model, *test_set)
-        (lr,) = js.get_last_lr(optimizer)  # the one that the last update used
+        (lr,) = js.get_last_lr(optimizer, in_updates)  # the one that the last update used
         row = {
             "epoch": epoch,
             "lr": np.float32(lr),  # prints as 0.005; a float would as 0.004999999888241291

@@ -54,6 +54,7 @@ def get_last_lr(opt_state: Any, schedule: Function | None = None) -> list[float]
     Returns:
         With `schedule`: its value at each count that drives a learning rate, less one; one for each
         optimizer that counts, in the order of the pytree. `schedule.momentum` gives the momentum.
+        It is the schedule's own number: bfloat16 and float16 parameters round it afterwards.
 
         Without: every `hyperparams["learning_rate"]`, one for each injected optimizer, in the order
         of the pytree. `optax.partition` sorts its labels. Each is a Python float, the shortest that

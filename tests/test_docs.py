@@ -22,8 +22,11 @@ PAGES = {
 }
 PAGES["README"] = ROOT / "README.md"
 NO_PYTHON = ("sh", "text", "{eval-rst}", "{toctree}")
-NOT_RUN = {"torch", "tensorboard"}
-"""Titles of blocks that are compiled only: `torch` runs in the torch leg, if in the cookbook."""
+CONFIG_SYSTEMS = ["draccus", "gin", "hydra", "ml_collections", "omegaconf", "pydantic"]
+CONFIG_SYSTEMS += ["simple_parsing", "tyro"]
+NOT_RUN = {"torch", "tensorboard", *CONFIG_SYSTEMS}
+"""Titles of blocks that are compiled only. `torch` runs in the torch leg, if in the cookbook or the
+recipes, and config systems in the port leg."""
 STORED = {
     name: np.repeat(*zip(*[(float.fromhex(value), times) for value, times in runs], strict=True))
     for name, runs in json.loads(cookbook.FILE.read_text()).items()
@@ -323,7 +326,7 @@ def test_warmup_then_plateau_gives_torchs(eps):
 
 def test_clipping_and_accumulation_give_torchs_learning_rates_and_weights():
     heading = "Gradient clipping and accumulation"
-    tx = recipe(heading)["tx"]
+    tx, schedule = recipe(heading)["tx"], recipe(heading)["schedule"]
     params = {name: jnp.asarray(value) for name, value in cookbook.INITIAL.items()}
 
     def loss(params, x, y):
@@ -340,7 +343,7 @@ def test_clipping_and_accumulation_give_torchs_learning_rates_and_weights():
         params, state = step(params, state, jnp.asarray(x), jnp.asarray(y))
         weights.append([*params["weight"][0], *params["bias"]])
         if i % 4 == 3:  # the update has been done, and its learning rate is known
-            lrs += 4 * js.get_last_lr(state)
+            lrs += 4 * js.get_last_lr(state, schedule)
     stored = json.loads(cookbook.FILE.read_text())["weights"]
     np.testing.assert_allclose(weights, stored, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(np.float32(lrs), np.float32(STORED[heading][: len(lrs)]))

@@ -68,12 +68,19 @@ def describe(value: Any) -> str:
         return f"the class {value.__name__}"
     if is_optimizer(value):
         return f"an optimizer of class {type(value).__name__}"
+    if is_reference(value):
+        return "a reference of ml_collections: give its value, config.name or reference.get()"
     plain = (bool, int, float, complex, str, bytes, list, tuple, dict, set, type(None), np.generic)
     if isinstance(value, plain) or type(value).__module__.startswith(("jax", "numpy")):
         return textwrap.shorten(repr(value), 200, placeholder=" ...")
     if type(value).__module__.startswith("jaxsched"):
         return textwrap.shorten(repr(value), 200, placeholder=" ...")
     return f"an object of class {type(value).__name__}"
+
+
+def is_reference(value: Any) -> bool:
+    """Of ml_collections, to a value of a config."""
+    return type(value).__name__ == "FieldReference"
 
 
 def is_optimizer(value: Any) -> bool:
@@ -116,6 +123,8 @@ def hint_for_number(name: str, value: Any) -> str:
     """What to add where `value` is no number."""
     if is_tensor(value):
         return "; give a Python number, float(value)"
+    if is_reference(value):
+        return ""
     if name in ("base_lr", "max_lr") and not isinstance(value, (str, bytes, bool, type(None))):
         if not isinstance(value, (list, tuple)) or is_optimizer(value):
             return f"; {KEYWORDS['optimizer']}"
@@ -143,6 +152,8 @@ def hint_for_function(value: Any) -> str:
         return f"; give one with its arguments, as {value.__name__}(0.1, ...)"
     if is_optimizer(value):
         return "; a schedule goes into an optimizer, not around it"
+    if isinstance(value, Mapping):
+        return "; where Hydra made a mapping of a schedule, `_convert_: object` leaves it as it is"
     if hasattr(value, "init") and hasattr(value, "update"):
         return (
             f"; what has a state, as ReduceLROnPlateau, is injected by itself, as in {_INJECTED}, "

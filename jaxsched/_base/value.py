@@ -37,6 +37,7 @@ class Frozen(ABC):
             fields = dataclasses.fields(cls)  # pyright: ignore[reportArgumentType]
             cls._checks = {f.name: f.metadata["check"] for f in fields}
             cls.__init__ = _explained(cls.__init__)
+            cls.__post_init__ = _checking_again(getattr(cls, "__post_init__", None))
         if not cls.__name__.startswith("_"):
             # So that pickles and configuration files name a place that stays.
             cls.__module__ = cls.__module__.partition(".")[0]
@@ -134,6 +135,18 @@ def _explained(init: Callable[..., None]) -> Callable[..., None]:
             raise TypeError(message) from None
 
     return __init__
+
+
+def _checking_again(post_init: Callable[[Any], None] | None) -> Callable[[Any], None]:
+    """The `__post_init__` for pydantic and msgspec, which set fields without calling `__init__`."""
+
+    def __post_init__(self: Any) -> None:
+        for name, value in self.__getstate__().items():
+            vars(self)[name] = self._checks[name](name, value)
+        if post_init is not None:
+            post_init(self)
+
+    return __post_init__
 
 
 class Static(tuple):
