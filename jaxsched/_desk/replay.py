@@ -39,4 +39,5 @@ def replay(plateau: ReduceLROnPlateau, metrics: list[Any]) -> RecordedLR:
             bad, cooldown, cut = plateau._counters(is_better, bad, cooldown, PYTHON)
             cuts += cut
         places.append(cuts)
-    return RecordedLR(plateau._lrs[np.minimum(places, len(plateau._lrs) - 1)])
+    lrs = np.array(plateau._after_cuts(cuts))  # not all: of a factor near 1 there are many
+    return RecordedLR(lrs[np.minimum(places, len(lrs) - 1)])

@@ -242,14 +242,17 @@ class ReduceLROnPlateau(Frozen):
 
     @functools.cached_property
     def _lrs(self) -> np.ndarray:
-        """The learning rate after each number of cuts, in torch's doubles, to the last change."""
+        return np.array(self._after_cuts(_MOST_CUTS))
+
+    def _after_cuts(self, most: int) -> list[float]:
+        """The learning rate after 0 to so many cuts, in torch's doubles, to the last change."""
         lrs = [self.base_lr]
-        while len(lrs) <= _MOST_CUTS:
+        while len(lrs) <= most:
             lr = max(lrs[-1] * self.factor, self.min_lr)
             if not lrs[-1] - lr > self.eps:
                 break
             lrs.append(lr)
-        return np.array(lrs)
+        return lrs
 
 
 def tell(state: PlateauState, metric: Any) -> PlateauState:
