@@ -311,6 +311,7 @@ LENGTHS = {  # of the cookbook's runs, with steps_per_epoch where it has epochs
     "Warmup, then plateau": (2200, 100),
     "Two `.step()` on one optimizer": (120 * 100, 100),
     "Gradient clipping and accumulation": (12, None),
+    "Save and restore with Orbax": (8, None),
     "Early stopping": (10, None),
     "Log to TensorBoard and CSV": (6, None),
 }
