@@ -46,6 +46,19 @@ def test_steps_per_epoch_is_passed_on(log):
     assert out == f"{js.compare(js.parse(MILESTONES), path, steps_per_epoch=391)}\n"
 
 
+def test_the_picture_has_the_log_over_the_schedule(log, tmp_path):
+    path, picture = log("per_epoch(MultiStepLR(0.1, [3, 9]), 20)"), tmp_path / "lr.svg"
+    for text in ("MultiStepLR(0.1, [3, 9])", "MultiStepLR(0.1, [3, 7])"):
+        line = ("compare", path, text, "--steps-per-epoch", "20")
+        status, out, err = run(*line, "--plot", str(picture))
+        assert (status, err) == (run(*line)[0], "") and out == f"{run(*line)[1]}wrote {picture}\n"
+        drawn = picture.read_text()
+        assert "<!-- log -->" in drawn and "<!-- epoch -->" in drawn
+        assert ("<!-- log, where it differs -->" in drawn) == bool(status)
+    plateau = ("compare", path, "ReduceLROnPlateau(0.1)", "--plot", str(picture))
+    assert run(*plateau)[0] == 2
+
+
 def test_what_is_wrong_is_one_line_and_status_2(log, tmp_path):
     path = log(MILESTONES)
     (tmp_path / "noise.csv").write_bytes(bytes(range(256)))

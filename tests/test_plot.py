@@ -298,3 +298,30 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 def test_bad_arguments_are_refused(schedule, num_counts, options, error, message):
     with pytest.raises(error, match=message):
         js.plot(schedule, num_counts, **{"ax": Figure().subplots(), **options})
+
+
+def test_a_log_is_drawn_over_its_schedule_with_what_differs():
+    schedule = js.MultiStepLR(0.1, [30, 60])
+    late = {"step": np.arange(1, 81), "lr": schedule(np.arange(80) - 1)}
+    ax = plot(schedule, recorded=late)
+    drawn = {line.get_label(): line.get_xydata() for line in ax.lines}
+    assert [*drawn] == ["schedule", "log", "log, where it differs"]
+    np.testing.assert_allclose(drawn["log, where it differs"], [(30, 0.1), (60, 0.01)], rtol=1e-15)
+    counts = [count for count in range(80) if count not in (30, 60)]
+    np.testing.assert_array_equal(drawn["log"][:, 0], counts)
+    np.testing.assert_array_equal(drawn["log"][:, 1], schedule(np.array(counts)))
+    assert ax.lines[0].get_xdata()[-1] == 80
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*drawn]
+    (_, rows) = plot(schedule, recorded=schedule(np.arange(50))).lines  # equal
+    assert rows.get_label() == "log" and len(rows.get_xdata()) == 50
+    both = plot({"a": schedule, "b": js.StepLR(0.1, 20)}, 40, recorded=schedule(np.arange(50)))
+    assert [line.get_label() for line in both.lines] == ["a", "b", "log"]
+    assert len(both.lines[-1].get_xdata()) == 40
+    long = plot(schedule, recorded=schedule(np.arange(10**5)) + 1e-3 * (np.arange(10**5) == 777))
+    (_, rows, wrong) = long.lines
+    assert len(rows.get_xdata()) == 2000 and wrong.get_xdata().tolist() == [777]
+
+
+def test_a_schedule_is_no_log():
+    with pytest.raises(TypeError, match="`recorded` must be a log; schedules .* as a list"):
+        plot(js.StepLR(0.1, 3), recorded=js.StepLR(0.1, 4))

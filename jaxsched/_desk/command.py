@@ -11,7 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxsched._base.ops import PYTHON
+from jaxsched._desk.aligned import align
 from jaxsched._desk.check import check
 from jaxsched._desk.compare import compare
 from jaxsched._desk.curve import clock_of, concrete, curve, default_counts, size
@@ -48,7 +51,7 @@ _COMPARE = """\
 examples:
   jaxsched compare lr.csv "StepLR(0.1, 30)"
   jaxsched compare lr.csv "MultiStepLR(0.1, [100, 150])" --steps-per-epoch 391
-  jaxsched compare metrics.csv "StepLR(0.1, 30)" --lr lr-SGD/pg1 --step step
+  jaxsched compare metrics.csv "StepLR(0.1, 30)" --lr lr-SGD/pg1 --step step --plot lr.png
 """
 _IDENTIFY = """\
 examples:
@@ -145,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         about = "epochs in the run, with --steps-per-epoch or per_epoch"
         length.add_argument("--epochs", metavar="N", type=int, help=about)
     shown.add_argument("--csv", metavar="FILE", help="write the learning rates, exactly")
-    for command in (shown, identified):
+    for command in (shown, compared, identified):
         command.add_argument("--plot", metavar="FILE", help="draw the picture; needs matplotlib")
     return parser
 
@@ -199,7 +202,15 @@ def _compare(args: argparse.Namespace) -> int:
     comparison = compare(
         schedule, args.log, steps_per_epoch=args.steps_per_epoch, lr=args.lr, step=args.step
     )
+    if args.plot is not None:
+        from jaxsched._desk.plot import Rows, save
+
+        found = align(schedule, args.log, args.steps_per_epoch, args.lr, args.step)
+        rows = Rows.of(found)
+        save(args.plot, found.schedule, int(rows.counts[-1]) + 1, args.steps_per_epoch, rows)
     print(comparison)
+    if args.plot is not None:
+        print(f"wrote {args.plot}")
     return 0 if comparison.equal else 1
 
 
@@ -210,10 +221,10 @@ def _identify(args: argparse.Namespace) -> int:
         return 1
     print("\n".join([repr(found.schedule), *found.notes]))
     if args.plot is not None:
-        from jaxsched._desk.plot import save
+        from jaxsched._desk.plot import Rows, save
 
         num_counts = int(found.counts[-1]) + 1
-        rows = (found.counts, found.lrs)
+        rows = Rows(found.counts, found.lrs, np.zeros(len(found.lrs), bool))
         save(args.plot, found.schedule, num_counts, args.steps_per_epoch, rows)
         print(f"wrote {args.plot}")
     return 0

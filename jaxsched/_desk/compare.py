@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 
-from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import as_schedule
+from jaxsched._desk.aligned import Aligned, align
 from jaxsched._desk.comparison import Comparison
-from jaxsched._desk.curve import AnySchedule, EpochLengths, epoch_lengths
+from jaxsched._desk.curve import AnySchedule, EpochLengths
 from jaxsched._desk.evidence import what_is_not_shown
 from jaxsched._desk.explain import Explanation, explain
 from jaxsched._desk.identify import Identified, identified
-from jaxsched._desk.numbering import Numbering, distinct, numbered
-from jaxsched._desk.reading import Log, Reading
-from jaxsched._desk.record import Record, Recorded, read_log
-from jaxsched._desk.replay import replay, told
+from jaxsched._desk.numbering import Numbering
+from jaxsched._desk.reading import Reading
+from jaxsched._desk.record import Record, Recorded
 from jaxsched._desk.sentences import another_schedule, places
-from jaxsched._desk.tables import Known, of_schedule, tabulated
-from jaxsched._schedules.custom import RecordedLR
-from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
@@ -144,106 +136,49 @@ def compare(
     3 of 5 rows differ.
     another-gamma: The log has gamma=0.5, not 0.1. Use gamma=0.5 here, or gamma=0.1 in that run.
     """
-    given, clock = schedule, None if steps_per_epoch is None else Clock(steps_per_epoch)
-    is_plateau = isinstance(schedule, ReduceLROnPlateau)
-    if not is_plateau:
-        as_schedule("schedule", schedule)
-    of_another = callable(recorded) and not hasattr(recorded, "columns")
-    if of_another:
-        if is_plateau:
-            raise TypeError("`recorded` must be a log, which has the metric of a ReduceLROnPlateau")
-        record, said = of_schedule(recorded, schedule, clock)
-    else:
-        record, said = read_log(recorded, is_plateau, lr, step), ()
-    clock, also = _clock(record, schedule, clock)
-    record, numberings, notes = numbered(record, clock)
-    known, replayed = Known(schedule, COUNT_MAX, {}), _no_replay
-    if is_plateau:
-        if not record.metric:
-            raise ValueError(
-                "`recorded` must have a column `val_loss`, `metric` or the like, which a "
-                "ReduceLROnPlateau is told"
-            )
-        note, counts, _ = numberings[0]
-        shown = {note: counts}
-        read = {note: np.arange(len(counts))}
-        metrics = told(record.metrics, counts, clock)
-        replayed = functools.partial(replay, metrics=metrics)
-    else:
-        last = max(int(numbering.counts[-1]) for numbering in numberings)
-        known = tabulated(schedule, last + 2)
-        schedule = known.schedule
-        if clock is not None and not epoch_lengths(schedule):
-            schedule = per_epoch(schedule, clock.lengths)
-        shown = read = distinct(numberings, schedule)
-    logs = {
-        note: Log(counts, record.lrs, record.slack, known.horizon, replayed)
-        for note, counts in read.items()
-    }
-    wrong = {n: np.flatnonzero(~log.agrees(Reading(schedule))) for n, log in logs.items()}
-    note = max(wrong, key=lambda n: wrong[n][0] if len(wrong[n]) else math.inf)
-    explained = explain(Reading(schedule), logs) if len(wrong[note]) else None
-    if explained is None and len(wrong[note]) and not is_plateau and not of_another:
-        explained = _from_nothing(record, read, clock)
-    note = note if explained is None else explained.name
-    rows, log = wrong[note], logs[note]
+    found = align(schedule, recorded, steps_per_epoch, lr, step)
+    reading, record, clock, wrong = Reading(found.schedule), found.record, found.clock, found.wrong
+    explained = None
+    if len(wrong[found.note]):
+        explained = explain(reading, found.logs) or _from_nothing(found)
+    note = found.note if explained is None else explained.name
+    rows, log, counts = wrong[note], found.logs[note], found.shown[note]
     is_told = np.abs(record.lrs) * _MOST_SLACK >= record.slack
     is_told[rows] = True
-    comparison = Comparison(
-        not len(rows), num_rows=int(np.count_nonzero(is_told)), notes=(*said, *also, *notes, note)
-    )
+    num_rows = int(np.count_nonzero(is_told))
+    comparison = Comparison(not len(rows), num_rows=num_rows, notes=(*found.notes, note))
     comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:
-        lrs = log.expected(Reading(schedule), log.counts)[is_told]
-        missing = what_is_not_shown(schedule, known.horizon, log.counts[is_told], lrs)
-        return dataclasses.replace(
-            comparison, notes=(*comparison.notes, *[missing] * bool(missing)), schedule=given
-        )
+        lrs = log.expected(reading, log.counts)[is_told]
+        horizon = found.known.horizon
+        missing = what_is_not_shown(found.schedule, horizon, log.counts[is_told], lrs)
+        notes = (*comparison.notes, *[missing] * bool(missing))
+        return dataclasses.replace(comparison, notes=notes, schedule=schedule)
     row = int(rows[0])
-    count = int(shown[note][row])
+    count = int(counts[row])
     return dataclasses.replace(
         comparison,
         count=count,
         epoch=None if clock is None else int(clock.epoch(count, PYTHON)[0]),
-        expected=float(log.expected(Reading(schedule), log.counts[[row]])[0]),
+        expected=float(log.expected(reading, log.counts[[row]])[0]),
         found=float(record.lrs[row]),
         diagnoses=() if explained is None else explained.findings,
         num_different=len(rows),
-        schedule=None if explained is None else known.with_functions(explained.schedule),
-        places=places(shown[note], rows),
+        schedule=None if explained is None else found.known.with_functions(explained.schedule),
+        places=places(counts, rows),
     )
 
 
-def _clock(
-    record: Record, schedule: Any, clock: Clock | None
-) -> tuple[Clock | None, tuple[str, ...]]:
-    """The clock that is given, or that of a schedule in updates, if the rows have epochs."""
-    named = epoch_lengths(schedule)
-    if clock is not None or not named or not (record.in_epochs or record.epochs is not None):
-        return clock, ()
-    if len(named) > 1:
-        if not record.in_epochs:
-            return None, ()
-        raise ValueError(
-            "`steps_per_epoch` must be given: the rows are epochs, and the schedule names "
-            f"{' and '.join(map(str, named))} updates in one"
-        )
-    (lengths,) = named
-    if not record.in_epochs:
-        return Clock(lengths), ()
-    length = f"{lengths} updates" if isinstance(lengths, int) else "as many updates"
-    return Clock(lengths), (f"The rows are epochs of {length}, as the schedule has them.",)
-
-
-def _from_nothing(
-    record: Record, read: dict[str, np.ndarray], clock: Clock | None
-) -> Explanation | None:
+def _from_nothing(found: Aligned) -> Explanation | None:
     """The schedule that the log has, where the given one is of no help."""
-    found = identified(record, [Numbering(note, counts) for note, counts in read.items()], clock)
-    if not isinstance(found, Identified):
+    if not found.is_log or isinstance(found.schedule, ReduceLROnPlateau):
         return None
-    (name,) = (note for note, counts in read.items() if counts is found.counts)
-    return Explanation(name, (another_schedule(found.schedule),), found.schedule)
+    numberings = [Numbering(note, log.counts) for note, log in found.logs.items()]
+    read = identified(found.record, numberings, found.clock)
+    if not isinstance(read, Identified):
+        return None
+    (name,) = (note for note, log in found.logs.items() if log.counts is read.counts)
+    return Explanation(name, (another_schedule(read.schedule),), read.schedule)
 
 
 def _noted(
@@ -262,7 +197,3 @@ def _noted(
             f"{record.lrs[row]:g}."
         )
     return dataclasses.replace(comparison, notes=tuple(notes))
-
-
-def _no_replay(plateau: ReduceLROnPlateau) -> RecordedLR:
-    raise AssertionError("only a plateau is replayed")

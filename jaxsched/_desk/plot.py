@@ -6,13 +6,14 @@ import importlib
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from jaxsched._base.arguments import is_list
 from jaxsched._base.hints import describe
 from jaxsched._base.schedule import Schedule, as_schedule, shorten
+from jaxsched._desk.aligned import Aligned, align
 from jaxsched._desk.curve import (
     AnySchedule,
     concrete,
@@ -27,6 +28,7 @@ from jaxsched._desk.curve import (
     spans_decades,
     vertices,
 )
+from jaxsched._desk.record import Recorded
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
 
@@ -43,6 +45,7 @@ def plot(
     num_counts: int | None = None,
     *,
     momentum: AnySchedule | None = None,
+    recorded: Recorded | None = None,
     steps_per_epoch: int | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -54,6 +57,7 @@ def plot(
     thin vertical    milestones of MultiStepLR and SequentialLR, if they are at most 100
     upper axis       epochs, if `steps_per_epoch` is given or a schedule says it
     right axis       momentum, if it is given, as a dashed line
+    points, crosses  rows of a log, if it is given; crosses where it differs from the schedule
     log scale        if a tenth of the run is at a hundredth of the peak or below
     ```
 
@@ -64,6 +68,8 @@ def plot(
             and each step that is wide enough to be seen. None (the default) is until the schedule
             is over and a bit more, one cycle of what repeats, or 100, as `jaxsched show` has it.
         momentum: a schedule of the momentum, such as `OneCycleLR(...).momentum`.
+        recorded: a log, as in `compare`, drawn over the schedule, or the first one of several. Then
+            by default the picture ends where the log does. Of a long log some rows are drawn.
         steps_per_epoch: optimizer updates in an epoch, an integer >= 1. Then the counts are
             updates. By default it is what `per_epoch` or `smooth_epochs` in the schedule says.
         ax: matplotlib's axes to draw on. By default they are those of a new `plt.subplots()`, which
@@ -89,7 +95,12 @@ def plot(
     schedules = _labelled(schedule)
     if momentum is not None:
         as_schedule("momentum", momentum)
-    if num_counts is None:
+    rows = None if recorded is None else _rows(next(iter(schedules.values())), recorded)
+    if rows is not None and [*schedules] == [None]:
+        schedules = {"schedule": schedules[None]}
+    if num_counts is None and rows is not None:
+        num_counts = int(rows.counts[-1]) + 1
+    elif num_counts is None:
         num_counts = max(map(_default_counts, schedules.values()))
     curves = {label: drawable(curve(value, num_counts)) for label, value in schedules.items()}
     steps = [epoch_length(value, steps_per_epoch) for value in schedules.values()]
@@ -110,6 +121,8 @@ def plot(
             if member.at(milestone) < min(member.stop, len(lrs))
         }
         _draw(axes, one, lrs, label=label)
+    if rows is not None:
+        _draw_rows(axes, *(x[rows.counts < num_counts] for x in rows))
     if len(marks) <= _MOST_MARKS:
         across = axes.get_xaxis_transform()
         axes.vlines(sorted(marks), 0, 1, color="0.8", linewidth=0.8, zorder=0, transform=across)
@@ -161,23 +174,56 @@ def _draw(axes: Any, schedule: Schedule, lrs: np.ndarray, **options: Any) -> Non
     axes.plot(*vertices(pieces(lrs), stands, _MOST_PIECES), drawstyle=style, **options)
 
 
-def save(
-    path: str,
-    schedule: Any,
-    num_counts: int,
-    steps_per_epoch: int | None,
-    rows: tuple[np.ndarray, np.ndarray] | None = None,
-) -> None:
-    """Writes the picture to a file, whose ending says what it is.
+class Rows(NamedTuple):
+    """Of a log: their counts, their learning rates, and whether each differs from the schedule."""
 
-    `rows` are counts and learning rates of a log, drawn as points under the curve.
-    """
+    counts: np.ndarray
+    lrs: np.ndarray
+    differs: np.ndarray
+
+    @classmethod
+    def of(cls, aligned: Aligned) -> Rows:
+        counts = aligned.shown[aligned.note]
+        return cls(
+            counts, aligned.record.lrs, np.isin(np.arange(len(counts)), aligned.wrong[aligned.note])
+        )
+
+
+def _rows(schedule: Any, recorded: Any) -> Rows:
+    if callable(recorded) and not hasattr(recorded, "columns"):
+        raise TypeError(
+            "`recorded` must be a log; schedules are drawn together as a list, got "
+            f"{describe(recorded)}"
+        )
+    return Rows.of(align(schedule, recorded))
+
+
+def _draw_rows(axes: Any, counts: np.ndarray, lrs: np.ndarray, differs: np.ndarray) -> None:
+    for which, marker, color, label in (
+        (~differs, ".", "tab:orange", "log"),
+        (differs, "x", "tab:red", "log, where it differs"),
+    ):
+        rows = np.flatnonzero(which)
+        if len(rows):
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_POINTS).astype(int))]
+            axes.plot(
+                *(counts[rows], drawable(lrs[rows]), marker),
+                color=color,
+                markersize=5,
+                zorder=1,
+                label=label,
+            )
+
+
+def save(
+    path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None, rows: Rows | None = None
+) -> None:
+    """Writes the picture to a file, whose ending says what it is."""
     figure = _matplotlib("figure").Figure(layout="constrained")
     ax = plot(schedule, num_counts, steps_per_epoch=steps_per_epoch, ax=figure.subplots())
     if rows is not None:
-        some = np.unique(np.linspace(0, len(rows[0]) - 1, _MOST_POINTS).astype(int))
-        counts, lrs = rows[0][some], drawable(rows[1][some])
-        ax.plot(counts, lrs, ".", color="tab:orange", markersize=5, zorder=1, label="log")
+        _draw_rows(ax, *rows)
+        ax.legend()
     ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
     figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
 
