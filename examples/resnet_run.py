@@ -51,7 +51,8 @@ class Log:
         start = SessionLog(status=SessionLog.START)  # from here on older events are hidden
         self.board.write_event(Event(wall_time=time.time(), step=done + 1, session_log=start))
         images, seen = args.updates * args.batch_size, done * args.batch_size
-        self.bar = tqdm(total=images, initial=seen, unit=" images", unit_scale=True)
+        # None: no bar where stderr is no terminal.
+        self.bar = tqdm(total=images, initial=seen, unit=" images", unit_scale=True, disable=None)
 
     def add(self, last, metrics, tested):
         """The metrics of the updates up to `last`, and what the test after it gave."""
