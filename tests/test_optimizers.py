@@ -111,7 +111,8 @@ def test_the_average_of_the_weights_is_torchs():
     import torch
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    code = re.search(r"(?ms)^import jax.numpy.*?(?=^```)", optimizers.PAGE.read_text()).group()
+    section = optimizers.PAGE.read_text().partition("## Averaged weights (EMA)")[2]
+    code = re.search(r"(?ms)^import jax.numpy.*?(?=^```)", section).group()
     names = {}
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         exec(code, names)
