@@ -340,7 +340,7 @@ def test_a_planted_mistake_is_found_alone_and_with_another(recipe, together, exp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "together", "expected"), [*planted()])
+@pytest.mark.parametrize(("recipe", "together", "expected"), [*planted()][::4])
 def test_a_planted_mistake_is_found_in_float32(recipe, together, expected):
     comparison = js.compare(recipe(), np.float32(run(recipe, together, COUNTS)))
     assert sorted({*codes(comparison)} - {"float32-arithmetic"}) == expected
