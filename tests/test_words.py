@@ -405,8 +405,8 @@ def test_every_code_of_compare_is_in_its_docstring_and_on_its_page():
     codes.add("another-ARGUMENT")
     table = " ".join(row[0] for row in rows("compare", "## What a difference looks like"))
     assert {*re.findall(r"`([^`]+)`", table)} == codes
-    block = js.compare.__doc__.partition("where there is one:")[2].split("```")[1]
-    named = " ".join(line[4:26] for line in block.splitlines() if line[4:5].strip())
+    block = inspect.cleandoc(js.compare.__doc__).partition("where there is one:")[2].split("```")[1]
+    named = " ".join(line[:22] for line in block.splitlines() if line[:1].strip())
     assert {*re.findall(r"[\w-]+", named)} - {"text"} == codes
 
 
