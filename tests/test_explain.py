@@ -102,6 +102,25 @@ def test_a_log_of_another_schedule_is_read_from_nothing():
     assert not constant.diagnoses and str(constant).endswith("explains all rows.")
 
 
+def test_the_function_of_a_product_is_called_for_a_table_only():
+    calls, counts = [], np.arange(300)
+
+    def factor(count):
+        calls.append(count)
+        return 0.99
+
+    schedule = js.MultiplicativeLR(0.1, factor, horizon=200)
+    lrs, once = schedule(counts), len(calls)
+    assert not js.compare(schedule, lrs * np.where(counts > 150, 0.5, 1))
+    assert once == 199 and len(calls) <= 3 * once
+    warm, other = (
+        js.SequentialLR([js.LinearLR(0.1, 0.1, 1.0, n), schedule], [n]) for n in (20, 33)
+    )
+    comparison = js.compare(warm, other(counts))
+    assert [finding.code for finding in comparison.diagnoses] == ["another-warmup"]
+    assert comparison.schedule == other
+
+
 def test_what_the_gaps_between_rows_leave_open_is_told():
     counts = np.arange(0, 200, 7)
     for milestones, said in (([75, 120], "71 to 77 open"), ([75, 100], "71 to 77 and 99 to 105")):

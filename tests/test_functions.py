@@ -146,6 +146,19 @@ def test_a_callable_without_a_hash_goes_where_functions_go(around):
     assert state.hyperparams["learning_rate"] == np.float32(schedule(0))
 
 
+def test_a_product_is_of_what_its_function_gives_when_it_is_made():
+    class Decay:
+        rate = 0.5
+
+        def __call__(self, count):
+            return self.rate
+
+    decay, products = Decay(), []
+    for decay.rate in (0.5, 0.9):  # as a cell of a notebook that runs again
+        products.append(js.MultiplicativeLR(1.0, decay, horizon=4)(2))
+    assert products == [0.5 * 0.5, 0.9 * 0.9]
+
+
 def test_a_schedule_that_is_called_eagerly_is_not_kept():
     refs, schedule = [], None
     for i in range(20):

@@ -13,7 +13,7 @@ from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.curve import MOST_TABULATED, concrete, curve, default_counts, epoch_lengths
 from jaxsched._desk.record import Record
-from jaxsched._schedules.custom import RecordedLR
+from jaxsched._schedules.custom import MultiplicativeLR, RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 
 
@@ -73,7 +73,7 @@ def tabulated(schedule: Any, num_counts: int) -> Known:
     functions: dict[int, Schedule] = {}
 
     def in_table(member: Any) -> Any:
-        if not member._is_traced:
+        if not _calls(member):
             return member
         counts = np.arange(num_counts)
         try:  # as the optimizer calls it
@@ -85,9 +85,14 @@ def tabulated(schedule: Any, num_counts: int) -> Known:
         return table
 
     schedule = concrete(schedule)
-    if num_counts <= MOST_TABULATED and any(member._is_traced for member in schedule._walk()):
+    if num_counts <= MOST_TABULATED and any(map(_calls, schedule._walk())):
         try:
             return Known(schedule._rebuilt(in_table), num_counts, functions)
         except ValueError:  # smooth_epochs takes no table, and a table no negative number
             pass
     return Known(schedule, COUNT_MAX, {})
+
+
+def _calls(member: Any) -> bool:
+    """Whether it calls a function: at each count, or for a table that each copy makes again."""
+    return member._is_traced or isinstance(member, MultiplicativeLR)

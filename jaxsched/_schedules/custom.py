@@ -160,16 +160,11 @@ class MultiplicativeLR(Schedule):
 
     @functools.cached_property
     def _products(self) -> tuple[float, ...]:
-        return _products(self.lr_lambda, self.horizon)
-
-
-@functools.lru_cache(16)  # another base_lr has the same ones
-def _products(lr_lambda: Any, horizon: int) -> tuple[float, ...]:
-    products = [1.0]
-    for count in range(1, horizon):
-        factor = PYTHON.call(lr_lambda, count, "`lr_lambda`")
-        products.append(min(products[-1] * factor, FLOAT64_MAX))
-    return tuple(products)
+        products = [1.0]
+        for count in range(1, self.horizon):
+            factor = PYTHON.call(self.lr_lambda, count, "`lr_lambda`")
+            products.append(min(products[-1] * factor, FLOAT64_MAX))
+        return tuple(products)
 
 
 def _recording(name: str, value: Any) -> Any:
