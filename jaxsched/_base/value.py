@@ -146,6 +146,7 @@ def _checking_again(post_init: Callable[[Any], None] | None) -> Callable[[Any], 
         if post_init is not None:
             post_init(self)
 
+    __post_init__.__wrapped__ = post_init  # pyright: ignore[reportFunctionMemberAccess]
     return __post_init__
 
 

@@ -82,8 +82,8 @@ def changed(schedule: Any, changes: dict[Any, Any]) -> Any:
             new[name] = (*value[:i], changed(value[i], inner), *value[i + 1 :])
     copy = object.__new__(type(schedule))
     vars(copy).update(schedule.__getstate__() | new)
-    if hasattr(type(copy), "__post_init__"):
-        copy.__post_init__()
+    if (completed := type(copy).__post_init__.__wrapped__) is not None:
+        completed(copy)
     return copy
 
 
