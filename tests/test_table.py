@@ -163,6 +163,7 @@ def test_integers_have_32_bits_where_numbers_are_traced(schedule):
         (js.SequentialLR([js.ConstantLR(1.0), js.StepLR(9.0, 5)], [2**40]), 2**31 - 1, 1.0),
         (js.CyclicLR(0.0, 1.0, 2**31 - 1, 2**31 - 1), 2**31 - 1, 1.0),
         (js.CosineAnnealingLR(1.0, 2**31 - 1), 2**31 - 1, 0.0),
+        (js.CosineAnnealingWarmRestarts(1.0, 2**30 - 1, 2), 2**31 - 1, 0.4999999992685),
         (js.MultiStepLR(1.0, [2**31 - 1, 2**31], 0.5), 2**31 - 1, 0.5),
         (js.MultiStepLR(1.0, [3, 2**31 - 1], 0.5), 2**31 - 1, 0.25),
     ],

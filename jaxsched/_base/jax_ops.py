@@ -70,16 +70,16 @@ class JaxOps(Ops):
             index = jnp.where(is_passed, index + size, index)
         return jnp.minimum(index, number)
 
-    def latest(self, starts, count):
+    def latest(self, values, starts, count):
         # At most one start has as many bits as the count.
         bits, largest = count.dtype.itemsize * 8, np.iinfo(count.dtype).max
         last = [bisect.bisect_right(starts, n) - 1 for n in (0, *(1 << b for b in range(bits)))]
-        following = [starts[min(i + 1, len(starts) - 1)] for i in last]
-        lower = tuple(starts[i] for i in last)
-        upper = tuple(f if f <= largest else s for f, s in zip(following, lower, strict=True))
-        length = bits - jax.lax.clz(count)
-        upper = self.take(upper, length)
-        return jnp.where(count >= upper, upper, self.take(lower, length))
+        following = [min(i + 1, bisect.bisect_right(starts, largest) - 1) for i in last]
+        places = last + following
+        place = bits - jax.lax.clz(count)
+        later = place + len(last)
+        place = jnp.where(count >= self.take(tuple(starts[i] for i in places), later), later, place)
+        return self.take(tuple(values[i] for i in places), place)
 
     def take(self, values, index):
         if isinstance(values, tuple) and has_arrays(values):

@@ -66,9 +66,11 @@ class Ops(ABC):
         """The number of boundaries <= count, an index. Arrays may be in any order."""
 
     @abstractmethod
-    def latest(self, starts: Sequence[int], count: Any) -> Any:
-        """The last of the starts that is <= count. The starts are Python's integers. The first is
-        0, and each is more than twice the one before."""
+    def latest(self, values: Sequence[Any], starts: Sequence[int], count: Any) -> Any:
+        """values[i], where starts[i] is the last start <= count.
+
+        Both are Python's numbers. The first start is 0, and each is more than twice the one before.
+        """
 
     @abstractmethod
     def take(self, values: Any, index: Any) -> Any:
@@ -126,8 +128,8 @@ class PythonOps(Ops):
     def passed(self, boundaries, count):
         return bisect.bisect_right(boundaries, count)
 
-    def latest(self, starts, count):
-        return starts[self.passed(starts, count) - 1]
+    def latest(self, values, starts, count):
+        return values[bisect.bisect_right(starts, count) - 1]
 
     def take(self, values, index):
         value = values[index]
@@ -183,8 +185,8 @@ class NumPyOps(Ops):
     def passed(self, boundaries, count):
         return np.searchsorted(np.array(boundaries, np.int64), count, side="right")
 
-    def latest(self, starts, count):
-        return self.take(starts, self.passed(starts, count) - 1)
+    def latest(self, values, starts, count):
+        return self.take(values, self.passed(starts, count) - 1)
 
     def take(self, values, index):
         return np.asarray(values)[index]

@@ -1,7 +1,6 @@
 """Schedules that follow half a wave of the cosine."""
 
 import functools
-import itertools
 from typing import final
 
 from jaxsched._base.arguments import (
@@ -120,16 +119,20 @@ class CosineAnnealingWarmRestarts(Schedule):
 
     def _value(self, count, fraction, ops):
         if self.T_mult == 1:
-            t, length = ops.remainder(count, self.T_0), self.T_0
+            t = ops.remainder(count, self.T_0) + fraction
+            left = ops.ratio(self.T_0 - t, self.T_0)
         else:
             # In counts if T_0 is a number, in lengths of the first cycle if it is an array.
             at, unit = (
                 (ops.quotient(count, self.T_0), self.T_0) if is_array(self.T_0) else (count, 1)
             )
-            start = unit * ops.latest(self._starts, at)
+            starts, inverses = self._cycles
+            start = unit * ops.latest(starts, starts, at)
+            t = count - start + fraction
             # A cycle starts after T_0 * (1 + T_mult + ...) = (length - T_0) / (T_mult - 1).
-            t, length = count - start, start * (self.T_mult - 1.0) + self.T_0
-        left = ops.ratio(length - (t + fraction), length)
+            length = start * (self.T_mult - 1.0) + self.T_0
+            # Not over the length: XLA for CPU makes a kernel of its own of such a division.
+            left = ops.ratio((length - t) * ops.latest(inverses, starts, at), unit)
         return self.eta_min + (self.base_lr - self.eta_min) * ops.half_wave(left)
 
     def _course(self, dtype):
@@ -139,13 +142,13 @@ class CosineAnnealingWarmRestarts(Schedule):
         return self.T_0
 
     @functools.cached_property
-    def _starts(self) -> tuple[int, ...]:
-        """Where each cycle starts, for the starts that fit in 63 bits."""
+    def _cycles(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Where each cycle starts, if that fits in 63 bits, and 1 over its length."""
         first = 1 if is_array(self.T_0) else self.T_0
-        starts = itertools.accumulate(
-            itertools.count(), lambda start, _: start * self.T_mult + first, initial=0
-        )
-        return tuple(itertools.takewhile(lambda start: start < 2**63, starts))
+        starts = [0]
+        while (start := starts[-1] * self.T_mult + first) < 2**63:
+            starts.append(start)
+        return tuple(starts), tuple(1 / (first * self.T_mult**i) for i in range(len(starts)))
 
 
 @final
