@@ -92,24 +92,24 @@ def _repr_html_(schedule: Schedule) -> str | None:
 Schedule._repr_html_ = _repr_html_
 
 if TYPE_CHECKING:
-    from jaxsched._desk.check import check
-    from jaxsched._desk.compare import compare
-    from jaxsched._desk.comparison import Comparison
+    from jaxsched._desk.check.check import check
+    from jaxsched._desk.compare.compare import compare
+    from jaxsched._desk.compare.comparison import Comparison
     from jaxsched._desk.curve import Finding
-    from jaxsched._desk.from_torch import from_torch
-    from jaxsched._desk.identify import identify
+    from jaxsched._desk.identify.identify import identify
     from jaxsched._desk.plot import plot
-    from jaxsched._desk.resume import resume_from_torch
     from jaxsched._desk.text import parse
+    from jaxsched._desk.torch.from_torch import from_torch
+    from jaxsched._desk.torch.resume import resume_from_torch
 else:
     # The tools of the porting desk, each imported when it is first used.
     _TOOLS = {
-        "from_torch": "jaxsched._desk.from_torch",
-        "resume_from_torch": "jaxsched._desk.resume",
-        "identify": "jaxsched._desk.identify",
-        "compare": "jaxsched._desk.compare",
-        "Comparison": "jaxsched._desk.comparison",
-        "check": "jaxsched._desk.check",
+        "from_torch": "jaxsched._desk.torch.from_torch",
+        "resume_from_torch": "jaxsched._desk.torch.resume",
+        "identify": "jaxsched._desk.identify.identify",
+        "compare": "jaxsched._desk.compare.compare",
+        "Comparison": "jaxsched._desk.compare.comparison",
+        "check": "jaxsched._desk.check.check",
         "Finding": "jaxsched._desk.curve",
         "plot": "jaxsched._desk.plot",
         "parse": "jaxsched._desk.text",

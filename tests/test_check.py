@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched._desk import check as check_module
+from jaxsched._desk import check
 from jaxsched._desk.curve import Findings
 from tests import test_check_recipes, test_docs, test_words
 from tests.schedules import OF_FUNCTIONS, SHORT
@@ -471,10 +471,9 @@ def test_the_thresholds(schedule, num_counts, steps, expected):
 
 
 def test_the_page_has_all_codes_and_each_is_planted():
-    desk = Path(check_module.__file__).parent
     of_code = {
         node.value
-        for path in (desk / "check.py", *desk.glob("find_*.py"))
+        for path in Path(check.__file__).parent.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
         if re.fullmatch(r"[a-z]+(-[a-z]+)+", node.value)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 import jaxsched as js
 from benchmarks import identify as planted
-from jaxsched._desk.identify import read
+from jaxsched._desk.identify.identify import read
 from tests.test_command import run
 
 SEEDS = st.integers(0, 2**32)

@@ -16,9 +16,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 import jaxsched as js
-from jaxsched._desk.columns import EPOCHS, STEPS, is_learning_rate, ranked
 from jaxsched._desk.command import main
-from jaxsched._desk.record import read_log
+from jaxsched._desk.logs.columns import EPOCHS, STEPS, is_learning_rate, ranked
+from jaxsched._desk.logs.record import read_log
 
 PAGE = (Path(__file__).parents[1] / "docs" / "pages" / "compare.md").read_text()
 LENGTH = 100  # updates in an epoch
@@ -31,7 +31,7 @@ DECAY = js.MultiStepLR(0.1, [50, 70])
 def only_verdicts():
     """Why a log differs is asked in test_compare.py: it takes long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxsched._desk.compare.explain", lambda *_: None)
+        patch.setattr("jaxsched._desk.compare.compare.explain", lambda *_: None)
         yield
 
 

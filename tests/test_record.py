@@ -14,7 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 import jaxsched as js
-from jaxsched._desk.record import read_log
+from jaxsched._desk.logs.record import read_log
 
 LRS = [0.1, 0.05, 0.025]
 STEPS = [0, 50, 100]

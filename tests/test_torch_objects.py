@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxsched._desk.torch_objects import is_close
+from jaxsched._desk.torch.objects import is_close
 
 
 def scheduler(**group):

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from jaxsched._desk.compare import sentences
 from jaxsched._desk.curve import MOST_COUNTS
 
 ROOT = Path(__file__).parents[1]
@@ -397,9 +398,7 @@ def test_export_of_an_update_needs_what_the_page_says():
 
 def test_every_code_of_compare_is_in_its_docstring_and_on_its_page():
     """Those that are written in full in the code; that of an argument is another-ARGUMENT."""
-    code = "".join(
-        p.read_text() for p in sorted((ROOT / "jaxsched" / "_desk").glob("sentences.py"))
-    )
+    code = inspect.getsource(sentences)
     codes = {*re.findall(r'Finding\(\s*"([a-z0-9-]+)"', code)} - {"another-base-lr"}
     codes |= {*re.findall(r'"([a-z0-9-]+)",\n            [f"]', code)} - {"another-base-lr"}
     codes.add("another-ARGUMENT")

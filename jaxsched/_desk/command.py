@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from jaxsched._base.ops import PYTHON
-from jaxsched._desk.aligned import align
-from jaxsched._desk.check import check
-from jaxsched._desk.compare import compare
+from jaxsched._desk.check.check import check
+from jaxsched._desk.compare.aligned import align
+from jaxsched._desk.compare.compare import compare
 from jaxsched._desk.curve import clock_of, concrete, curve, default_counts, size
-from jaxsched._desk.identify import read
+from jaxsched._desk.identify.identify import read
 from jaxsched._desk.show import fit, sparkline, table, unit
 from jaxsched._desk.text import parse
 from jaxsched._schedules.plateau import ReduceLROnPlateau

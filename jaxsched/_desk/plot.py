@@ -13,7 +13,7 @@ import numpy as np
 from jaxsched._base.arguments import is_list
 from jaxsched._base.hints import describe
 from jaxsched._base.schedule import Schedule, as_schedule, shorten
-from jaxsched._desk.aligned import Aligned, align
+from jaxsched._desk.compare.aligned import Aligned, align
 from jaxsched._desk.curve import (
     AnySchedule,
     concrete,
@@ -28,7 +28,7 @@ from jaxsched._desk.curve import (
     spans_decades,
     vertices,
 )
-from jaxsched._desk.record import Recorded
+from jaxsched._desk.logs.record import Recorded
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
 

@@ -1,0 +1,1 @@
+"""A log against a schedule: where they differ, and the simplest explanation of it."""

@@ -1,0 +1,1 @@
+"""Logs of learning rates: their files, their columns, the counts of their rows."""

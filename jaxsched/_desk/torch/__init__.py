@@ -1,0 +1,1 @@
+"""Schedulers of torch, live or saved, without importing torch."""
