@@ -56,7 +56,13 @@ def test_the_picture_has_the_log_over_the_schedule(log, tmp_path):
         assert "<!-- log -->" in drawn and "<!-- epoch -->" in drawn
         assert ("<!-- log, where it differs -->" in drawn) == bool(status)
     plateau = ("compare", path, "ReduceLROnPlateau(0.1)", "--plot", str(picture))
-    assert run(*plateau)[0] == 2
+    assert run(*plateau)[0] == 2  # there is no metric
+    log_of_plateau = tmp_path / "plateau.csv"
+    log_of_plateau.write_text("epoch,lr,val_loss\n0,0.1,2\n1,0.1,2\n2,0.1,2\n3,0.01,2\n")
+    plateau = ("compare", str(log_of_plateau), "ReduceLROnPlateau(0.1, patience=1)")
+    status, out, err = run(*plateau, "--plot", str(picture))
+    assert (status, err) == (0, "") and out.endswith(f"wrote {picture}\n")
+    assert "<!-- ReduceLROnPlateau(0.1, " in picture.read_text()
 
 
 def test_what_is_wrong_is_one_line_and_status_2(log, tmp_path):

@@ -556,7 +556,7 @@ def test_a_plateaus_mistakes_are_seen():
         assert codes(comparison) == [code], comparison
 
 
-def test_a_plateau_hears_the_last_metric_of_an_epoch():
+def test_a_plateau_is_told_the_last_metric_of_an_epoch():
     plateau = js.ReduceLROnPlateau(0.1, patience=2, factor=0.5)
     lrs = np.repeat(plateau_log(plateau, METRICS)[:-1], 3)
     for places in ([2], [0], [0, 1, 2]):

@@ -255,7 +255,7 @@ def test_each_schedule_can_be_drawn(schedule):
     ],
 )
 def test_no_values_are_too_strange_to_draw(schedule, num_counts, tmp_path):
-    save(str(tmp_path / "lr.svg"), schedule, num_counts, None)
+    save(str(tmp_path / "lr.svg"), "title", schedule, num_counts, None)
     assert (tmp_path / "lr.svg").stat().st_size > 1000
 
 
@@ -320,6 +320,31 @@ def test_a_log_is_drawn_over_its_schedule_with_what_differs():
     long = plot(schedule, recorded=schedule(np.arange(10**5)) + 1e-3 * (np.arange(10**5) == 777))
     (_, rows, wrong) = long.lines
     assert len(rows.get_xdata()) == 2000 and wrong.get_xdata().tolist() == [777]
+
+
+@pytest.mark.parametrize(("gap", "updates"), [(1, None), (3, None), (1, 4)])
+def test_a_plateau_is_drawn_as_the_logs_metrics_have_it(gap, updates):
+    plateau = js.ReduceLROnPlateau(0.1, factor=0.5, patience=1)
+    losses = [3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0]  # cut after the rows 3 and 7
+    lrs = [0.1] * 4 + [0.05] * 4 + [0.025] * 2
+    counts = gap * np.arange(10)
+    if updates:  # the first of each epoch's metrics is not told
+        counts = np.arange(10 * updates)
+        losses = np.stack([[9.0] * 10, *[losses] * (updates - 1)], axis=1).ravel().tolist()
+        lrs = np.repeat(lrs, updates).tolist()
+    wrong = [*lrs[:-1], 0.1]
+    log = {"step": counts, "lr": wrong, "val_loss": losses}
+    ax = plot({"mine": plateau}, recorded=log, steps_per_epoch=updates)
+    drawn = {line.get_label(): line.get_xydata() for line in ax.lines}
+    assert [*drawn] == ["mine", "log", "log, where it differs"]
+    places, values = drawn["mine"].T
+    every = np.arange(counts[-1] + 1)
+    shown = values[np.searchsorted(places, every, side="right") - 1]
+    expected = np.repeat(lrs, gap)[: len(every)]
+    np.testing.assert_allclose(shown, expected, rtol=1e-15)
+    np.testing.assert_array_equal(drawn["log, where it differs"], [(counts[-1], 0.1)])
+    with pytest.raises(TypeError, match="whose learning rates depend on a metric"):
+        plot(plateau)
 
 
 def test_a_schedule_is_no_log():

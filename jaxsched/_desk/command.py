@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxsched._base.ops import PYTHON
+from jaxsched._base.schedule import shorten
 from jaxsched._desk.check.check import check
 from jaxsched._desk.compare.aligned import align
 from jaxsched._desk.compare.compare import compare
@@ -171,7 +172,7 @@ def _show(args: argparse.Namespace) -> int:
     if args.plot is not None:
         from jaxsched._desk.plot import save
 
-        save(args.plot, schedule, num_counts, steps)
+        save(args.plot, shorten(schedule), schedule, num_counts, steps)
         print(f"wrote {args.plot}")
     return 0
 
@@ -206,8 +207,9 @@ def _compare(args: argparse.Namespace) -> int:
         from jaxsched._desk.plot import Rows, save
 
         found = align(schedule, args.log, args.steps_per_epoch, args.lr, args.step)
-        rows = Rows.of(found)
-        save(args.plot, found.schedule, int(rows.counts[-1]) + 1, args.steps_per_epoch, rows)
+        rows, title = Rows.of(found), shorten(found.schedule)
+        num_counts = int(rows.counts[-1]) + 1
+        save(args.plot, title, found.drawn, num_counts, args.steps_per_epoch, rows)
     print(comparison)
     if args.plot is not None:
         print(f"wrote {args.plot}")
@@ -225,6 +227,7 @@ def _identify(args: argparse.Namespace) -> int:
 
         num_counts = int(found.counts[-1]) + 1
         rows = Rows(found.counts, found.lrs, np.zeros(len(found.lrs), bool))
-        save(args.plot, found.schedule, num_counts, args.steps_per_epoch, rows)
+        title = shorten(found.schedule)
+        save(args.plot, title, found.schedule, num_counts, args.steps_per_epoch, rows)
         print(f"wrote {args.plot}")
     return 0

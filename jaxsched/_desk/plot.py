@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxsched._base.arguments import is_list
 from jaxsched._base.hints import describe
-from jaxsched._base.schedule import Schedule, as_schedule, shorten
+from jaxsched._base.schedule import Schedule, as_schedule
 from jaxsched._desk.compare.aligned import Aligned, align
 from jaxsched._desk.curve import (
     AnySchedule,
@@ -31,6 +31,7 @@ from jaxsched._desk.curve import (
 from jaxsched._desk.logs.record import Recorded
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
+from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,8 @@ def plot(
             is over and a bit more, one cycle of what repeats, or 100, as `jaxsched show` has it.
         momentum: a schedule of the momentum, such as `OneCycleLR(...).momentum`.
         recorded: a log, as in `compare`, drawn over the schedule, or the first one of several. Then
-            by default the picture ends where the log does. Of a long log some rows are drawn.
+            by default the picture ends where the log does. Of a long log some rows are drawn. A
+            ReduceLROnPlateau is drawn as the log's metrics have it.
         steps_per_epoch: optimizer updates in an epoch, an integer >= 1. Then the counts are
             updates. By default it is what `per_epoch` or `smooth_epochs` in the schedule says.
         ax: matplotlib's axes to draw on. By default they are those of a new `plt.subplots()`, which
@@ -82,7 +84,7 @@ def plot(
     Raises:
         ImportError: matplotlib is not installed.
         TypeError, ValueError: an argument is not as above, or a function in it fails. A
-            ReduceLROnPlateau has no learning rates without metrics.
+            ReduceLROnPlateau has no learning rates without the metrics of a log.
 
     torch has no such function.
 
@@ -95,9 +97,16 @@ def plot(
     schedules = _labelled(schedule)
     if momentum is not None:
         as_schedule("momentum", momentum)
-    rows = None if recorded is None else _rows(next(iter(schedules.values())), recorded)
-    if rows is not None and [*schedules] == [None]:
-        schedules = {"schedule": schedules[None]}
+    rows = None
+    if recorded is not None:
+        label, first = next(iter(schedules.items()))
+        found = _align(first, recorded, steps_per_epoch)
+        rows = Rows.of(found)
+        if isinstance(first, ReduceLROnPlateau):
+            schedules[label] = found.drawn
+        if label is None:
+            schedules = {"schedule": schedules[None]}
+    schedules = {label: concrete(one) for label, one in schedules.items()}
     if num_counts is None and rows is not None:
         num_counts = int(rows.counts[-1]) + 1
     elif num_counts is None:
@@ -161,7 +170,7 @@ def _labelled(schedule: Any) -> dict[Any, Any]:
     if not labelled:
         kind = "dict" if isinstance(schedule, Mapping) else "list"
         raise ValueError(f"`schedule` must be one or more schedules, got an empty {kind}")
-    return {label: concrete(one) for label, one in labelled.items()}
+    return labelled
 
 
 def _default_counts(schedule: Any) -> int:
@@ -189,13 +198,14 @@ class Rows(NamedTuple):
         )
 
 
-def _rows(schedule: Any, recorded: Any) -> Rows:
+def _align(schedule: Any, recorded: Any, steps_per_epoch: int | None) -> Aligned:
     if callable(recorded) and not hasattr(recorded, "columns"):
         raise TypeError(
             "`recorded` must be a log; schedules are drawn together as a list, got "
             f"{describe(recorded)}"
         )
-    return Rows.of(align(schedule, recorded))
+    is_plateau = isinstance(schedule, ReduceLROnPlateau)  # which is told once an epoch
+    return align(schedule, recorded, steps_per_epoch if is_plateau else None)
 
 
 def _draw_rows(axes: Any, counts: np.ndarray, lrs: np.ndarray, differs: np.ndarray) -> None:
@@ -216,7 +226,12 @@ def _draw_rows(axes: Any, counts: np.ndarray, lrs: np.ndarray, differs: np.ndarr
 
 
 def save(
-    path: str, schedule: Any, num_counts: int, steps_per_epoch: int | None, rows: Rows | None = None
+    path: str,
+    title: str,
+    schedule: Any,
+    num_counts: int,
+    steps_per_epoch: int | None,
+    rows: Rows | None = None,
 ) -> None:
     """Writes the picture to a file, whose ending says what it is."""
     figure = _matplotlib("figure").Figure(layout="constrained")
@@ -224,7 +239,7 @@ def save(
     if rows is not None:
         _draw_rows(ax, *rows)
         ax.legend()
-    ax.set_title(textwrap.fill(shorten(schedule), 70), fontsize="small")
+    ax.set_title(textwrap.fill(title, 70), fontsize="small")
     figure.savefig(path, format=os.path.splitext(path)[1][1:] or "png")
 
 

@@ -13,7 +13,7 @@ from jaxsched._base.schedule import as_schedule
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.replay import replay, told
 from jaxsched._desk.compare.tables import Known, of_schedule, tabulated
-from jaxsched._desk.curve import epoch_lengths
+from jaxsched._desk.curve import MOST_COUNTS, epoch_lengths
 from jaxsched._desk.logs.numbering import distinct, numbered
 from jaxsched._desk.logs.record import Record, read_log
 from jaxsched._schedules.custom import RecordedLR
@@ -39,6 +39,16 @@ class Aligned(NamedTuple):
     notes: tuple[str, ...]
     is_log: bool
     """Whether it is no other schedule in the place of a log."""
+
+    @property
+    def drawn(self) -> Any:
+        """A function of the count: of a plateau the learning rates that the log's metrics give."""
+        if not isinstance(self.schedule, ReduceLROnPlateau):
+            return self.schedule
+        log, counts = self.logs[self.note], self.shown[self.note]
+        lrs = log.expected(Reading(self.schedule), log.counts)
+        every = np.arange(min(int(counts[-1]), MOST_COUNTS) + 1)
+        return RecordedLR(lrs[np.maximum(np.searchsorted(counts, every, side="right") - 1, 0)])
 
 
 def align(
