@@ -95,7 +95,7 @@ if TYPE_CHECKING:
     from jaxsched._desk.check.check import check
     from jaxsched._desk.compare.compare import compare
     from jaxsched._desk.compare.comparison import Comparison
-    from jaxsched._desk.curve import Finding
+    from jaxsched._desk.findings import Finding
     from jaxsched._desk.identify.identify import identify
     from jaxsched._desk.plot import plot
     from jaxsched._desk.text import parse
@@ -110,7 +110,7 @@ else:
         "compare": "jaxsched._desk.compare.compare",
         "Comparison": "jaxsched._desk.compare.comparison",
         "check": "jaxsched._desk.check.check",
-        "Finding": "jaxsched._desk.curve",
+        "Finding": "jaxsched._desk.findings",
         "plot": "jaxsched._desk.plot",
         "parse": "jaxsched._desk.text",
     }

@@ -14,7 +14,7 @@ import pytest
 
 import jaxsched as js
 from jaxsched._desk import check
-from jaxsched._desk.curve import Findings
+from jaxsched._desk.findings import Findings
 from tests import test_check_recipes, test_docs, test_words
 from tests.schedules import OF_FUNCTIONS, SHORT
 from tests.test_parity import build

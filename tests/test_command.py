@@ -15,7 +15,8 @@ from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
 from jaxsched._desk.command import main
-from jaxsched._desk.curve import curve, default_counts
+from jaxsched._desk.curve import curve
+from jaxsched._desk.placed import default_counts
 from jaxsched._desk.show import sparkline, table
 from tests.schedules import LONG, MORE, SHORT
 

@@ -6,7 +6,8 @@ import optax
 import pytest
 
 import jaxsched as js
-from jaxsched._desk.curve import curve, epoch_length, placed, spans_decades
+from jaxsched._desk.curve import curve, spans_decades
+from jaxsched._desk.placed import epoch_length, placed
 from tests.schedules import SHORT
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import jaxsched as js
-from jaxsched._desk.curve import curve, default_counts, pieces, pieces_of
+from jaxsched._desk.curve import curve, pieces, pieces_of
 from jaxsched._desk.notebook import _MOST_CALLS, _MOST_VALUES, _SAMPLES
+from jaxsched._desk.placed import default_counts
 from jaxsched._desk.show import table
 from tests import test_words
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT

@@ -18,8 +18,9 @@ from jaxsched._base.schedule import shorten
 from jaxsched._desk.check.check import check
 from jaxsched._desk.compare.aligned import align
 from jaxsched._desk.compare.compare import compare
-from jaxsched._desk.curve import clock_of, concrete, curve, default_counts, size
+from jaxsched._desk.curve import concrete, curve
 from jaxsched._desk.identify.identify import read
+from jaxsched._desk.placed import clock_of, default_counts, size
 from jaxsched._desk.show import fit, sparkline, table, unit
 from jaxsched._desk.text import parse
 from jaxsched._schedules.plateau import ReduceLROnPlateau

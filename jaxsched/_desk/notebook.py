@@ -11,13 +11,12 @@ from jaxsched._base.schedule import Schedule, shorten
 from jaxsched._desk.curve import (
     Pieces,
     concrete,
-    default_counts,
     drawable,
-    moves,
     pieces_of,
     spans_decades,
     vertices,
 )
+from jaxsched._desk.placed import default_counts, moves
 from jaxsched._desk.show import table, unit
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 480, 130, 54, 8, 20  # pixels of the picture

@@ -18,17 +18,19 @@ from jaxsched._desk.curve import (
     AnySchedule,
     concrete,
     curve,
-    default_counts,
     drawable,
-    epoch_length,
-    epoch_lengths,
-    moves,
     pieces,
-    placed,
     spans_decades,
     vertices,
 )
 from jaxsched._desk.logs.record import Recorded
+from jaxsched._desk.placed import (
+    default_counts,
+    epoch_length,
+    epoch_lengths,
+    moves,
+    placed,
+)
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau

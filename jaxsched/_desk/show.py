@@ -12,12 +12,10 @@ from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import (
     Pieces,
     drawable,
-    epoch_length,
-    epoch_lengths,
-    holds,
     pieces,
     spans_decades,
 )
+from jaxsched._desk.placed import epoch_length, epoch_lengths, holds
 
 _BLOCKS, _ASCII = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 _MOST_ROWS = 12

@@ -12,13 +12,11 @@ from jaxsched._desk.check.run import Run, code
 from jaxsched._desk.curve import (
     AnySchedule,
     EpochLengths,
-    Finding,
-    Findings,
-    clock_of,
     concrete,
     curve,
-    size,
 )
+from jaxsched._desk.findings import Finding, Findings
+from jaxsched._desk.placed import clock_of, size
 from jaxsched._schedules.epochs import Clock
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxsched._desk.check.run import Run, epochs_in, many, name, rise
-from jaxsched._desk.curve import Finding, Placed
+from jaxsched._desk.findings import Finding
+from jaxsched._desk.placed import Placed
 from jaxsched._schedules.compose import SequentialLR, clamp
 from jaxsched._schedules.cosine import SWALR, CosineAnnealingLR, CosineAnnealingWarmRestarts
 from jaxsched._schedules.custom import LambdaLR, MultiplicativeLR, RecordedLR

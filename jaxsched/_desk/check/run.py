@@ -12,7 +12,7 @@ import numpy as np
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule
 from jaxsched._base.value import Frozen
-from jaxsched._desk.curve import Placed, epoch_lengths, placed
+from jaxsched._desk.placed import Placed, epoch_lengths, placed
 from jaxsched._schedules.decay import ConstantLR, LinearLR
 from jaxsched._schedules.epochs import Clock
 

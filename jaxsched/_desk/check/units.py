@@ -10,7 +10,8 @@ from typing import Any
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.check.run import Run, code, epochs_in, name, rise
-from jaxsched._desk.curve import Finding, epoch_lengths
+from jaxsched._desk.findings import Finding
+from jaxsched._desk.placed import epoch_lengths
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
 from jaxsched._schedules.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from jaxsched._schedules.cycle import CyclicLR, OneCycleLR

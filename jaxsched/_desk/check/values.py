@@ -12,7 +12,8 @@ import numpy as np
 from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.check.run import Run, name
-from jaxsched._desk.curve import MOST_TABULATED, Finding
+from jaxsched._desk.curve import MOST_TABULATED
+from jaxsched._desk.findings import Finding
 from jaxsched._schedules.custom import LambdaLR
 from jaxsched._schedules.cycle import CyclicLR, OneCycleLR
 

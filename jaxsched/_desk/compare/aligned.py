@@ -13,9 +13,10 @@ from jaxsched._base.schedule import as_schedule
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.replay import replay, told
 from jaxsched._desk.compare.tables import Known, of_schedule, tabulated
-from jaxsched._desk.curve import MOST_COUNTS, epoch_lengths
+from jaxsched._desk.curve import MOST_COUNTS
 from jaxsched._desk.logs.numbering import distinct, numbered
 from jaxsched._desk.logs.record import Record, read_log
+from jaxsched._desk.placed import epoch_lengths
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 from jaxsched._schedules.plateau import ReduceLROnPlateau

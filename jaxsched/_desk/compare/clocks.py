@@ -12,7 +12,8 @@ from jaxsched._desk.compare import sentences
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.solve import Unknown, wrong_rows
 from jaxsched._desk.compare.unknowns import members_in, with_changes
-from jaxsched._desk.curve import MOST_TABULATED, epoch_lengths, is_warmup
+from jaxsched._desk.curve import MOST_TABULATED
+from jaxsched._desk.placed import epoch_lengths, is_warmup
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR
 from jaxsched._schedules.decay import ConstantLR
 from jaxsched._schedules.epochs import per_epoch, smooth_epochs

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from jaxsched._base.schedule import Schedule
-from jaxsched._desk.curve import Finding, marked
+from jaxsched._desk.findings import Finding, marked
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

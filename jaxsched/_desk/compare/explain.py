@@ -19,7 +19,7 @@ from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.solve import Solution, Unknown, guesses, solved, wrong_rows
 from jaxsched._desk.compare.structures import structures, tables
 from jaxsched._desk.compare.unknowns import arguments
-from jaxsched._desk.curve import Finding
+from jaxsched._desk.findings import Finding
 
 _FEWEST_ROWS = 4
 _MOST_GUESSES = 6

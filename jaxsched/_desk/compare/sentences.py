@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsched._desk.curve import Finding, is_warmup
+from jaxsched._desk.findings import Finding
+from jaxsched._desk.placed import is_warmup
 from jaxsched._schedules.epochs import per_epoch, smooth_epochs
 
 

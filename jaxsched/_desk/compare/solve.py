@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsched._desk.compare.reading import Log, Reading
-from jaxsched._desk.curve import Finding
+from jaxsched._desk.findings import Finding
 from jaxsched._desk.numerals import digits, numbers, whole_numbers
 
 _MOST_BRACKETS = 4

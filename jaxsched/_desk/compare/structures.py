@@ -13,7 +13,7 @@ from jaxsched._desk.compare.clocks import fixed
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.solve import Unknown
 from jaxsched._desk.compare.unknowns import members_in, moved, with_changes
-from jaxsched._desk.curve import epoch_lengths, is_warmup
+from jaxsched._desk.placed import epoch_lengths, is_warmup
 from jaxsched._schedules.compose import ChainedScheduler, SequentialLR, clamp
 from jaxsched._schedules.cosine import CosineAnnealingLR, CosineAnnealingWarmRestarts
 from jaxsched._schedules.custom import RecordedLR

@@ -11,8 +11,9 @@ import numpy as np
 from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.functions import FunctionDiffers
 from jaxsched._base.schedule import Schedule, as_schedule
-from jaxsched._desk.curve import MOST_TABULATED, concrete, curve, default_counts, epoch_lengths
+from jaxsched._desk.curve import MOST_TABULATED, concrete, curve
 from jaxsched._desk.logs.record import Record
+from jaxsched._desk.placed import default_counts, epoch_lengths
 from jaxsched._schedules.custom import MultiplicativeLR, RecordedLR
 from jaxsched._schedules.epochs import Clock, per_epoch
 

@@ -12,8 +12,8 @@ from jaxsched._base.value import Frozen
 from jaxsched._desk.compare import sentences
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.solve import Unknown
-from jaxsched._desk.curve import Placed, is_warmup, placed
 from jaxsched._desk.numerals import digits, whole_numbers
+from jaxsched._desk.placed import Placed, is_warmup, placed
 from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.decay import MultiStepLR
 from jaxsched._schedules.epochs import per_epoch
