@@ -500,9 +500,10 @@ def test_a_lambda_is_traced_or_tabulated():
 def test_a_one_cycle_is_read_after_its_whole_run(anneal_strategy):
     s = lr_schedulers()
 
-    def run(make, counts):
+    def after(make, counts):
         scheduler = make(optimizer(momentum=0.9))
         for _ in range(counts):
+            scheduler.optimizer.step()
             scheduler.step()
         return scheduler
 
@@ -510,14 +511,14 @@ def test_a_one_cycle_is_read_after_its_whole_run(anneal_strategy):
         return s.OneCycleLR(o, max_lr, total_steps=9, anneal_strategy=anneal_strategy)
 
     ours = js.OneCycleLR(0.7, 9, anneal_strategy=anneal_strategy)
-    ended = run(cycle, 9)
+    ended = after(cycle, 9)
     assert ended.get_last_lr()[0] != ours(9)  # torch runs on for one count
     assert js.from_torch(ended) == ours
     ended.optimizer.param_groups[0]["lr"] = 0.5
     with pytest.raises(ValueError, match="`scheduler` must"):
         js.from_torch(ended)
     # 2.5 / 25 is the optimizer's learning rate.
-    both = run(lambda o: s.SequentialLR(o, [s.ConstantLR(o, 1.0), cycle(o, 2.5)], [4]), 13)
+    both = after(lambda o: s.SequentialLR(o, [s.ConstantLR(o, 1.0), cycle(o, 2.5)], [4]), 13)
     assert js.from_torch(both).schedulers[1] == js.OneCycleLR(
         2.5, 9, anneal_strategy=anneal_strategy
     )
