@@ -74,7 +74,18 @@ def filled(old: Any, count: Any, first: int) -> Any:
                 f"`count` must be an integer from 0 to {most}, because the state counts in "
                 f"{old.dtype}, got {low if low < 0 else high}"
             )
+    if (shape := np.shape(count)) not in ((), old.shape[len(old.shape) - len(shape) :]):
+        raise ValueError(
+            f"`count` must be one integer, or as many as the state has counts, which has the shape "
+            f"{old.shape}, got an array of shape {shape}"
+        )
     return jnp.full_like(old, count) + np.asarray(first, old.dtype)
+
+
+def counts_of_moments(tree: Any) -> list[str]:
+    """The classes of the states that count once for their moments and for a learning rate."""
+    names = _OF_LEARNING_RATES - COUNTS.keys()
+    return [type(node).__name__ for node in _where(lambda x: type(x).__name__ in names, tree)]
 
 
 def learning_rate_counts(tree: Any) -> list[Any]:

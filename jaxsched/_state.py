@@ -15,6 +15,7 @@ from jaxsched._counts import (
     COUNTS,
     check_injected,
     counting,
+    counts_of_moments,
     filled,
     injected,
     learning_rate_counts,
@@ -177,6 +178,12 @@ def set_count(opt_state: State, count: int | Array) -> State:
     check_injected(injected(opt_state))
     nodes_that_count = counting(opt_state)
     if not nodes_that_count:
+        if of_moments := counts_of_moments(opt_state):
+            raise ValueError(
+                f"`opt_state` must hold a count that drives a schedule only, got {of_moments[0]}, "
+                "whose count belongs to its moments, too: shift the schedule by the n updates, as "
+                "in lambda count: schedule(count + n)"
+            )
         raise ValueError(
             f"`opt_state` must hold a count that drives a schedule, got {_no_state(opt_state)}"
         )

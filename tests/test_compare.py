@@ -704,3 +704,27 @@ def test_a_million_rows_take_seconds(log):
     start = time.perf_counter()
     js.compare(schedule, lrs)
     assert time.perf_counter() - start < 60
+
+
+GROWS = js.ExponentialLR(0.1, gamma=1e12)  # infinite from count 26 on
+
+
+def test_an_infinite_learning_rate_is_not_that_of_a_row():
+    found = js.compare(GROWS, {"step": range(1000, 1010), "lr": 10 * [0.1]})
+    assert (found.equal, found.num_different, found.count) == (False, 10, 1000)
+    assert "expected inf, found 0.1, relative difference infinite" in str(found)
+
+
+@pytest.mark.parametrize("schedule", [js.StepLR(0.1, 3), js.ExponentialLR(0.1, 0.9)])
+def test_no_explanation_has_an_infinite_learning_rate(schedule):
+    lrs = schedule(np.arange(10))
+    found = js.compare(schedule, {"step": range(1000, 1010), "lr": lrs})
+    assert [finding.code for finding in found.diagnoses] == ["skipped-updates"]
+    np.testing.assert_allclose(found.schedule(np.arange(1000, 1010)), lrs, rtol=2**-23)
+
+
+def test_two_schedules_may_be_infinite_at_the_same_counts():
+    assert js.compare(GROWS, js.ExponentialLR(0.1, gamma=1e12)).equal
+    found = js.compare(GROWS, js.ExponentialLR(0.1, gamma=1e13))
+    assert not found.equal
+    assert [finding.code for finding in found.diagnoses] == ["another-gamma"]

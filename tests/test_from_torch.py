@@ -496,6 +496,35 @@ def test_a_lambda_is_traced_or_tabulated():
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("anneal_strategy", ["cos", "linear"])
+def test_a_one_cycle_is_read_after_its_whole_run(anneal_strategy):
+    s = lr_schedulers()
+
+    def after(make, counts):
+        scheduler = make(optimizer(momentum=0.9))
+        for _ in range(counts):
+            scheduler.optimizer.step()
+            scheduler.step()
+        return scheduler
+
+    def cycle(o, max_lr=0.7):
+        return s.OneCycleLR(o, max_lr, total_steps=9, anneal_strategy=anneal_strategy)
+
+    ours = js.OneCycleLR(0.7, 9, anneal_strategy=anneal_strategy)
+    ended = after(cycle, 9)
+    assert ended.get_last_lr()[0] != ours(9)  # torch runs on for one count
+    assert js.from_torch(ended) == ours
+    ended.optimizer.param_groups[0]["lr"] = 0.5
+    with pytest.raises(ValueError, match="`scheduler` must"):
+        js.from_torch(ended)
+    # 2.5 / 25 is the optimizer's learning rate.
+    both = after(lambda o: s.SequentialLR(o, [s.ConstantLR(o, 1.0), cycle(o, 2.5)], [4]), 13)
+    assert js.from_torch(both).schedulers[1] == js.OneCycleLR(
+        2.5, 9, anneal_strategy=anneal_strategy
+    )
+
+
+@pytest.mark.torch
 def test_each_group_has_its_own():
     s = lr_schedulers()
 

@@ -352,3 +352,15 @@ def test_two_arrays_are_two_programs():
     assert [jax.jit(r)(0) for r in recorded] == [0.5, 0.25]
     assert len({*recorded, recorded[0]}) == 2
     assert repr(recorded[0]) == f"RecordedLR({recorded[0].values!r})"
+
+
+def test_a_program_that_lives_to_the_end_of_python_ends_without_a_word():
+    code = """
+import jax.numpy as jnp, jaxsched as js
+from jaxsched._base.schedule import _recent_programs
+schedule = js.LambdaLR(0.5, lambda count: 0.5**count)
+schedule(jnp.int32(4))
+_recent_programs.clear()  # as after more schedules than it holds
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -141,6 +141,12 @@ def test_a_plateau_keeps_its_memory():
         (sgd().init(PARAMS), 2.5, "`count` must be an integer >= 0, got 2.5"),
         (optax.sgd(0.1).init(PARAMS), 3, "`opt_state` must hold a count .* got none"),
         (optax.adam(0.1).init(PARAMS), 3, "`opt_state` must hold a count .* got none"),
+        (
+            optax.contrib.prodigy(SCHEDULE).init(PARAMS),
+            3,
+            r"got ProdigyState, whose count belongs to its moments.* schedule\(count \+ n\)",
+        ),
+        (sgd().init(PARAMS), jnp.array([1, 2]), r"`count` must be one .* \(\), got .* \(2,\)"),
         (SCHEDULE, 3, r"`opt_state` must hold a count .* the schedule itself: per_epoch\("),
         (sgd(), 3, r"`opt_state` must hold a count .* give its state, tx.init\(params\)"),
     ],

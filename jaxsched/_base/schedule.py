@@ -5,6 +5,7 @@ value changes, `_course`. Everything that all classes share is here: the pytree,
 the precision, and the table in which a device looks up a short schedule.
 """
 
+import atexit
 import collections
 import dataclasses
 import functools
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 _programs: weakref.WeakValueDictionary[Static, Any] = weakref.WeakValueDictionary()
 _recent_programs: collections.deque[Any] = collections.deque(maxlen=16)  # of 1.5 MB each
+# One that lives on to the end, as with a function of the main module, would be looked up after this
+# module is taken down.
+atexit.register(_programs.clear)
 
 
 class _HoldsArray(Protocol):

@@ -6,10 +6,20 @@ import math
 from collections.abc import Iterator
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from fractions import Fraction
+from typing import Any
+
+import numpy as np
 
 _LONGEST = 17  # digits of a double
 _LARGEST_DENOMINATOR = 12
 _TYPED = 6  # digits up to which a number is taken for one that was typed
+
+
+def is_within(found: Any, expected: Any, allowed: Any) -> Any:
+    """Whether numbers differ by no more than that. An infinite one is equal to itself only."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(found - expected) <= allowed
+    return (found == expected) | (near & np.isfinite(expected))
 
 
 def decimals(low: float, high: float, most: int = 2) -> list[float]:

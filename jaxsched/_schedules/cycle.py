@@ -185,7 +185,8 @@ class OneCycleLR(Schedule):
         ValueError: no length is given, or two that differ; or the first phase would end at count 0,
             where torch divides by zero; or a learning rate would not be finite.
 
-    After `total_steps` torch raises an error. Here the last value holds.
+    At `total_steps`, after the last update, torch gives one value more, along its formula, and then
+    raises an error. Here the last value holds.
 
     Source: `torch.optim.lr_scheduler.OneCycleLR`, torch 2.13; Smith and Topin, arXiv:1708.07120.
 

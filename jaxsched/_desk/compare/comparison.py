@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from jaxsched._base.schedule import Schedule
@@ -61,7 +62,8 @@ class Comparison:
         expected, found = f"{self.expected:.9g}", f"{self.found:.9g}"
         if expected == found:
             expected, found = repr(self.expected), repr(self.found)
-        relative = f"{abs(self.found / self.expected - 1):.2g}" if self.expected else "infinite"
+        has_ratio = self.expected and abs(self.expected) < math.inf
+        relative = f"{abs(self.found / self.expected - 1):.2g}" if has_ratio else "infinite"
         epoch = "" if self.epoch is None else f" (epoch {self.epoch})"
         lines = [
             f"Different at count {self.count}{epoch}: expected {expected}, found {found}, relative "

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule
+from jaxsched._desk.numerals import is_within
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
@@ -76,23 +77,25 @@ class Log:
     def is_close(self, rows: Any, lrs: Any) -> Any:
         """Whether these rows have these learning rates. `compare` states the rule."""
         allowed = np.maximum(2.0**-23 * np.abs(lrs), self.slack[rows] * (1 + 1e-9))
-        return np.abs(self.lrs[rows] - lrs) <= allowed + self._lost
+        return is_within(self.lrs[rows], lrs, allowed + self._lost)
 
     def is_near(self, reading: Reading) -> bool:
         """Whether all rows are as expected but for a few last bits of float32."""
         lrs = self.expected(reading, self.counts)
-        return bool((np.abs(self.lrs - lrs) <= 2.0**-21 * np.abs(lrs) + 4 * self.slack).all())
+        return bool(is_within(self.lrs, lrs, 2.0**-21 * np.abs(lrs) + 4 * self.slack).all())
 
     @property
     def may_be_float32(self) -> bool:
         """Whether each number is one of float32, or is printed with few digits."""
-        return bool(((self.lrs.astype(np.float32) == self.lrs) | (self.slack > 0)).all())
+        with np.errstate(over="ignore"):
+            is_float32 = self.lrs.astype(np.float32) == self.lrs
+        return bool((is_float32 | (self.slack > 0)).all())
 
     def side(self, reading: Reading, row: int) -> float:
         """0 if a row has what is expected, else 1 or -1: expected is above it, or below."""
         lr, found = self.value(reading, row), float(self.lrs[row])
         allowed = max(2.0**-23 * abs(lr), float(self.slack[row]) * (1 + 1e-9)) + self._lost
-        if abs(lr - found) <= allowed:
+        if lr == found or (abs(lr) < math.inf and abs(lr - found) <= allowed):
             return 0.0
         return math.nan if lr != lr else math.copysign(1.0, lr - found)
 
@@ -113,7 +116,7 @@ class Log:
 
     @functools.cached_property
     def peak(self) -> float:
-        return float(np.abs(self.lrs).max())
+        return float(np.abs(self.lrs[np.isfinite(self.lrs)]).max(initial=0.0))
 
     @functools.cached_property
     def _lost(self) -> float:

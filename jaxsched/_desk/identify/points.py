@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxsched._base.schedule import Schedule
+from jaxsched._desk.numerals import is_within
 
 _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 _SAMPLE = 512
@@ -98,7 +99,7 @@ class Points:
         """Which rows have it, by the rule of `compare`."""
         lrs = schedule(self.counts)
         allowed = np.maximum(self.relative * np.abs(lrs), self.slack * (1 + 1e-9))
-        return np.abs(self.lrs - lrs) <= allowed + 1e-15 * self.peak
+        return is_within(self.lrs, lrs, allowed + 1e-15 * self.peak)
 
 
 def tried(make: Any, *args: Any, **named: Any) -> list[Any]:
