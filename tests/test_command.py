@@ -361,7 +361,7 @@ OPTIONS = st.lists(
 
 
 @given(st.sampled_from(["show", "check", "", "look"]), TEXTS, OPTIONS, st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_no_input_shows_a_traceback(command, text, options, is_first):
     argv = [command, text, *options] if is_first else [command, *options, text]
     status, out, err = run(*argv)
@@ -382,8 +382,6 @@ def test_as_a_program_it_prints_nothing_else_and_starts_no_backend():
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"MultiStepLR(0.1, milestones=(100, 150), gamma=0.1)\n\n0.1  ")
     assert done.stdout.isascii()
-    done = command("check", MILESTONES, "--counts", "120")
-    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.slow
@@ -402,7 +400,12 @@ def slow(*values):
     ("argv", "streams", "status", "message"),
     [
         slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
-        (("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard output is"),
+        slow(
+            ("check", MILESTONES, "--counts", "9"),
+            ">&-",
+            2,
+            "jaxsched: error: standard output is",
+        ),
         (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
         slow(
             ("check", MILESTONES, "--counts", "9"),
@@ -415,7 +418,7 @@ def slow(*values):
         slow(("show", "x"), "2>/dev/full", 2, ""),
         slow(("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
         slow(("show", MILESTONES), "| true", 141, ""),
-        (("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
+        slow(("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
         slow(("show", "--help"), "| true", 141, ""),
     ],
 )
@@ -426,6 +429,12 @@ def test_what_cannot_be_written_is_no_verdict(argv, streams, status, message):
     done = subprocess.run(["bash", "-c", line], capture_output=True, env=ENV, text=True, timeout=60)
     assert done.returncode == status
     assert done.stderr.startswith(message) and bool(done.stderr) == bool(message)
+
+
+def test_without_a_standard_output_there_is_no_verdict(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["check", MILESTONES, "--counts", "9"]) == 2
+    assert capsys.readouterr().err == "jaxsched: error: standard output is closed\n"
 
 
 def test_too_deep_and_too_large_are_errors_and_no_verdict(monkeypatch):
