@@ -118,6 +118,11 @@ def traced(schedule):
     )
 
 
+def jitted(schedules, counts):
+    """Their values at the counts, from one program."""
+    return jax.jit(lambda counts: [schedule(counts) for schedule in schedules])(counts)
+
+
 def injected(schedule, momentum=None):
     """SGD whose state holds the learning rate, and the state of a ReduceLROnPlateau."""
     return optax.inject_hyperparams(optax.sgd)(learning_rate=schedule, momentum=momentum)

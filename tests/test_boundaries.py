@@ -18,23 +18,36 @@ def around(boundaries, dtype):
     return counts[(counts >= 0) & (counts <= LARGEST[dtype])]
 
 
-def jitted(schedules, counts):
-    """Their values at the counts, from one program."""
-    return jax.jit(lambda counts: [schedule(counts) for schedule in schedules])(counts)
+def assert_exact(cases, dtype):
+    """Each schedule at its counts: on the host, and in one program, by itself and under vmap."""
+    schedules, counts, _ = zip(*cases, strict=True)
+
+    @jax.jit
+    def program(counts):
+        return [(s(c), jax.vmap(s)(c)) for s, c in zip(schedules, counts, strict=True)]
+
+    values = program([jnp.asarray(count, dtype) for count in counts])
+    for (schedule, counts, expected), jitted in zip(cases, values, strict=True):
+        for got in jitted:
+            np.testing.assert_array_equal(got, expected, err_msg=repr(schedule))
+        np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8, err_msg=repr(schedule))
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
-@pytest.mark.parametrize("length", EPOCH_LENGTHS)
-def test_steps_change_at_the_count_and_not_beside_it(length, dtype):
-    epochs = LARGEST[dtype] // length
-    some = [*range(1, 65), epochs // 3, epochs // 2, epochs - 1, epochs]
-    counts = around(np.array([e * length for e in some if 0 < e <= epochs]), dtype)
-    gamma = 1 - 1 / max(epochs, 2)  # near enough to 1 to tell neighbours up to the last epoch
-    expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
-    schedules = [js.StepLR(1.0, length, gamma), js.per_epoch(js.StepLR(1.0, 1, gamma), length)]
-    for got, schedule in zip(jitted(schedules, jnp.asarray(counts, dtype)), schedules, strict=True):
-        np.testing.assert_array_equal(got, expected)
-        np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
+def test_steps_change_at_the_count_and_not_beside_it(dtype):
+    cases = []
+    for length in EPOCH_LENGTHS:
+        epochs = LARGEST[dtype] // length
+        some = [*range(1, 65), epochs // 3, epochs // 2, epochs - 1, epochs]
+        counts = around(np.array([e * length for e in some if 0 < e <= epochs]), dtype)
+        gamma = 1 - 1 / max(epochs, 2)  # near enough to 1 to tell neighbours up to the last epoch
+        expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
+        for schedule in (
+            js.StepLR(1.0, length, gamma),
+            js.per_epoch(js.StepLR(1.0, 1, gamma), length),
+        ):
+            cases.append((schedule, counts, expected))
+    assert_exact(cases, dtype)
 
 
 @pytest.mark.parametrize("length", [1171, 2503])
@@ -53,19 +66,16 @@ def test_scalar_jit_changes_at_the_boundary_where_optax_is_late(length):
 
 
 @pytest.mark.parametrize("dtype", LARGEST)
-@pytest.mark.parametrize("number", [1, 8, 9, 512])
-def test_milestones_act_at_their_count_and_not_beside_it(number, dtype):
-    largest = LARGEST[dtype]
-    spread = [largest * (i + 1) // number for i in range(number)]  # the last one is the largest
-    for milestones in (spread, range(5, 5 + number)):
-        counts = around(np.array(milestones), dtype)
-        schedule = js.MultiStepLR(0.1, milestones, gamma=0.9)
-        expected = np.array(
-            [0.1 * 0.9 ** sum(m <= c for m in milestones) for c in counts.tolist()]
-        ).astype(np.float32)
-        for got in jitted([schedule, jax.vmap(schedule)], jnp.asarray(counts, dtype)):
-            np.testing.assert_array_equal(got, expected)
-        np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8)
+def test_milestones_act_at_their_count_and_not_beside_it(dtype):
+    cases, largest = [], LARGEST[dtype]
+    for number in (1, 8, 9, 512):
+        spread = [largest * (i + 1) // number for i in range(number)]  # the last one is the largest
+        for milestones in (spread, range(5, 5 + number)):
+            counts = around(np.array(milestones), dtype)
+            passed = np.searchsorted(np.array(milestones), counts, side="right")
+            expected = np.float32([0.1 * 0.9 ** int(n) for n in passed])
+            cases.append((js.MultiStepLR(0.1, milestones, gamma=0.9), counts, expected))
+    assert_exact(cases, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])

@@ -325,8 +325,13 @@ def test_float32_parameters_stay_float32_under_x64(tx):
         model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
         optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
         values = [0.0]
-        for _ in LRS:
+
+        @nnx.jit
+        def step(model, optimizer):
             optimizer.update(model, nnx.grad(lambda model: model.bias[0])(model))
+
+        for _ in LRS:
+            step(model, optimizer)
             values.append(float(model.bias[0]))
         assert model.bias[...].dtype == jnp.float32
     assert falls(values) == LRS

@@ -163,7 +163,7 @@ def test_each_schedule_has_a_table_that_covers_the_run(schedule):
 def test_what_show_prints_fits_a_terminal(schedule):
     if len(repr(schedule)) > 10_000:
         return
-    for options in ((), ("--steps-per-epoch", "7"), ("--steps-per-epoch", "123457")):
+    for options in ((), ("--steps-per-epoch", "123457")):
         status, out, err = run("show", str(schedule), *options)
         assert (status, err) == (0, "") and max(map(len, out.splitlines())) <= 80, out
         text, *_ = out.split("\n\n")
@@ -383,8 +383,6 @@ def test_as_a_program_it_prints_nothing_else_and_starts_no_backend():
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"MultiStepLR(0.1, milestones=(100, 150), gamma=0.1)\n\n0.1  ")
     assert done.stdout.isascii()
-    done = command("check", MILESTONES, "--counts", "120")
-    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.slow
@@ -403,7 +401,12 @@ def slow(*values):
     ("argv", "streams", "status", "message"),
     [
         slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
-        (("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard output is"),
+        slow(
+            ("check", MILESTONES, "--counts", "9"),
+            ">&-",
+            2,
+            "jaxsched: error: standard output is",
+        ),
         (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
         slow(
             ("check", MILESTONES, "--counts", "9"),
@@ -416,7 +419,7 @@ def slow(*values):
         slow(("show", "x"), "2>/dev/full", 2, ""),
         slow(("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
         slow(("show", MILESTONES), "| true", 141, ""),
-        (("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
+        slow(("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
         slow(("show", "--help"), "| true", 141, ""),
     ],
 )
@@ -427,6 +430,12 @@ def test_what_cannot_be_written_is_no_verdict(argv, streams, status, message):
     done = subprocess.run(["bash", "-c", line], capture_output=True, env=ENV, text=True, timeout=60)
     assert done.returncode == status
     assert done.stderr.startswith(message) and bool(done.stderr) == bool(message)
+
+
+def test_without_a_standard_output_there_is_no_verdict(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["check", MILESTONES, "--counts", "9"]) == 2
+    assert capsys.readouterr().err == "jaxsched: error: standard output is closed\n"
 
 
 def test_too_deep_and_too_large_are_errors_and_no_verdict(monkeypatch):

@@ -500,8 +500,7 @@ def optax_plateau(metrics, **kwargs):
 METRICS = [1.0, 0.8, *[0.9] * 5, 0.7, *[0.75] * 6, 0.6, 0.5, *[0.55] * 9]
 
 
-@pytest.mark.parametrize("patience", [1, 3])
-@pytest.mark.parametrize("cooldown", [0, 2])
+@pytest.mark.parametrize(("patience", "cooldown"), [(1, 2), (3, 0)])
 def test_optaxs_plateau_is_one_bad_epoch_early(patience, cooldown):
     with standard:
         scales = optax_plateau(METRICS, factor=0.5, patience=patience, cooldown=cooldown)

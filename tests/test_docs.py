@@ -66,6 +66,13 @@ def run(page):
     return after
 
 
+CHECKED = {  # a page: its schedules, the counts of their run, the updates in an epoch
+    "using": [("schedule", 8 * 200, 200)],
+    "index": [("schedule", 200 * 391, 391)],
+    "epochs": [("own_clock", 90 * 391, 391), ("product", 90 * 391, 391)],
+}
+
+
 @pytest.mark.parametrize(
     "page",
     [  # the gallery also runs when the site is built
@@ -73,8 +80,10 @@ def run(page):
         for page in PAGES
     ],
 )
-def test_every_block_runs(page):
-    run(page)
+def test_every_block_runs_and_no_fault_is_found_with_its_schedules(page):
+    (*_, names) = run(page).values() or [{}]
+    for name, num_counts, steps in CHECKED.get(page, ()):
+        assert js.check(names[name], num_counts, steps_per_epoch=steps) == [], name
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,7 +11,7 @@ import pytest
 import jaxsched as js
 from jaxsched._base.ops import NUMPY, PYTHON
 from jaxsched._schedules.epochs import Clock
-from tests.schedules import MORE, SHORT, assert_same
+from tests.schedules import MORE, SHORT, assert_same, jitted
 
 
 @pytest.mark.parametrize("length", [1, 2, 7, 391])
@@ -185,8 +185,7 @@ smooth = pytest.mark.parametrize("schedule", SMOOTH, ids=lambda s: type(s).__nam
 @smooth
 def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update_and_go_on_between(schedule):
     # A finer grid of the same curve: 1 count in 2 is an integer there.
-    adapted = js.smooth_epochs(schedule, 2)
-    smoothed = adapted(np.arange(79))
+    smoothed = js.smooth_epochs(schedule, 2)(np.arange(79))
     whole, between = smoothed[::2], smoothed[1::2]
     np.testing.assert_allclose(whole, schedule(COUNTS), rtol=1e-14)
     low, high = np.minimum(whole[:-1], whole[1:]), np.maximum(whole[:-1], whole[1:])
@@ -194,8 +193,13 @@ def test_smooth_epochs_meet_the_schedule_at_each_epochs_first_update_and_go_on_b
     assert (
         ((low - 1e-9 <= between) & (between <= high + 1e-9)) | steep | (schedule(0) >= high)
     ).all()
-    got = np.asarray(jax.jit(adapted)(jnp.arange(79)))
-    np.testing.assert_array_max_ulp(got, smoothed.astype(np.float32))
+
+
+def test_smooth_epochs_are_the_same_on_the_device():
+    adapted = [js.smooth_epochs(schedule, 2) for schedule in SMOOTH]
+    for schedule, got in zip(adapted, jitted(adapted, jnp.arange(79)), strict=True):
+        expected = schedule(np.arange(79)).astype(np.float32)
+        np.testing.assert_allclose(got, expected, rtol=2.0**-23, err_msg=repr(schedule))
 
 
 @pytest.mark.parametrize("length", [1, 7, 49, 391])
@@ -215,14 +219,14 @@ def test_smooth_epochs_of_formulas_at_fractions():
 
 
 def test_smooth_epochs_takes_traced_sizes():
-    for schedule in (
+    schedules = [
         js.CosineAnnealingWarmRestarts(0.1, jnp.int32(2), 2),
         js.CyclicLR(0.1, 0.3, jnp.int32(2), jnp.int32(3)),
         js.SequentialLR([js.LinearLR(0.1, 0.25, 1.0, 4), js.LinearLR(0.1)], [jnp.int32(4)]),
         js.clamp(js.CosineAnnealingLR(0.1, jnp.int32(3)), jnp.int32(3)),
-    ):
+    ]
+    smooth = [js.smooth_epochs(schedule, n) for schedule in schedules for n in (3, [3, 1, 2])]
+    for schedule, got in zip(smooth, jitted(smooth, jnp.arange(30)), strict=True):
         numbers = jax.tree.map(lambda x: x.item() if isinstance(x, jax.Array) else x, schedule)
-        for length in (3, [3, 1, 2]):
-            got = np.asarray(jax.jit(js.smooth_epochs(schedule, length))(jnp.arange(30)))
-            expected = js.smooth_epochs(numbers, length)(np.arange(30))
-            np.testing.assert_array_max_ulp(got, expected.astype(np.float32))
+        expected = numbers(np.arange(30)).astype(np.float32)
+        np.testing.assert_allclose(got, expected, rtol=2.0**-23, err_msg=repr(numbers))

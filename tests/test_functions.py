@@ -1,5 +1,6 @@
 """A user's function is used where JAX computes Python's numbers, and refused where it does not."""
 
+import collections
 import dataclasses
 import gc
 import math
@@ -15,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 import jaxsched as js
 from jaxsched._base import schedule as base
 from jaxsched._base.functions import COUNTS, find_difference
-from tests.schedules import injected
+from tests.schedules import injected, jitted
 
 
 def tried(count):
@@ -57,14 +58,22 @@ def test_it_is_refused_at_the_first_trace_with_the_count_and_both_numbers(name):
     with pytest.raises(ValueError, match=rf"`lr_lambda` .* at count {count} it is .*`horizon`"):
         jax.jit(schedule)(3)
     assert schedule(60) == 0.1 * fn(60)  # Python's numbers are what it means
-    table = js.LambdaLR(0.1, fn, horizon=100)
-    np.testing.assert_allclose(jax.jit(table)(np.arange(70)), table(np.arange(70)), rtol=1e-6)
+
+
+def test_with_a_horizon_it_is_used():
+    tables, counts = (
+        [js.LambdaLR(0.1, fn, horizon=100) for fn, _ in REFUSED.values()],
+        np.arange(70),
+    )
+    for name, table, got in zip(REFUSED, tables, jitted(tables, counts), strict=True):
+        np.testing.assert_allclose(got, table(counts), rtol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("name", AROUND)
 def test_wherever_it_stands(name):
     schedule = AROUND[name](REFUSED["or"][0])
-    for call in (jax.jit(schedule), schedule, jax.vmap(schedule)):
+    calls = [jax.jit(schedule), schedule, jax.vmap(schedule)]
+    for call in calls if name == "`schedule`" else calls[:1]:
         with pytest.raises(ValueError, match=rf"{name} must be a function that JAX traces to"):
             call(jnp.arange(3))
     for schedule in (js.SequentialLR([schedule, js.StepLR(0.1, 3)], [4]), js.clamp(schedule, 5)):
@@ -72,10 +81,9 @@ def test_wherever_it_stands(name):
             injected(schedule).init(jnp.ones(2))
 
 
-@pytest.mark.parametrize("name", USED)
-def test_these_are_used(name):
-    for around in AROUND.values():
-        jax.jit(around(USED[name]))(3)
+def test_these_are_used():
+    schedules = [around(fn) for fn in USED.values() for around in AROUND.values()]
+    assert len(jitted(schedules, 3)) == len(USED) * len(AROUND)
 
 
 def test_smooth_epochs_gives_real_numbers_to_it():
@@ -159,15 +167,17 @@ def test_a_product_is_of_what_its_function_gives_when_it_is_made():
     assert products == [0.5 * 0.5, 0.9 * 0.9]
 
 
-def test_a_schedule_that_is_called_eagerly_is_not_kept():
+def test_a_schedule_that_is_called_eagerly_is_not_kept(monkeypatch):
+    assert base._recent_programs.maxlen == 16
+    monkeypatch.setattr(base, "_recent_programs", collections.deque(maxlen=2))
     refs, schedule = [], None
-    for i in range(20):
+    for i in range(4):
         schedule = js.LambdaLR(0.1 + i, lambda count: 0.5)
         schedule(jnp.int32(3))
         refs.append(weakref.ref(schedule.lr_lambda))
     schedule = None
     gc.collect()
-    assert sum(ref() is not None for ref in refs) <= base._recent_programs.maxlen
+    assert sum(ref() is not None for ref in refs) <= 2
 
 
 def test_equal_schedules_share_a_program():

@@ -31,7 +31,8 @@ DECAY = js.MultiStepLR(0.1, [50, 70])
 def only_verdicts():
     """Why a log differs is asked in test_compare.py: it takes long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxsched._desk.compare.compare.explain", lambda *_: None)
+        for name in ("explain", "_from_nothing"):
+            patch.setattr(f"jaxsched._desk.compare.compare.{name}", lambda *_: None)
         yield
 
 

@@ -14,10 +14,10 @@ from tests.plateaus import CASES, GRADS, LRS, METRICS, PARAMS, PLATEAU, standard
 
 
 def every_case(default):
-    """Every case, by its name: one in `default` by default, the rest in the slow run."""
-    marks = [() if i % default == 0 else pytest.mark.slow for i in range(len(CASES))]
-    names = [pytest.param(name, marks=m) for name, m in zip(CASES, marks, strict=True)]
-    return pytest.mark.parametrize("name", names)
+    """The names of all cases: one in `default` by default, and many in each slow test."""
+    names, slow = [*CASES], pytest.mark.slow
+    parts = [pytest.param(names[i::default], marks=slow if i else ()) for i in range(default)]
+    return pytest.mark.parametrize("names", parts, ids=range(default))
 
 
 def test_the_example_is_torchs_too():
@@ -39,12 +39,19 @@ def scanned(plateau, metrics):
     return jnp.concatenate([plateau(state)[None], lrs])
 
 
+def assert_torchs(names, dtype):
+    """In one program."""
+    plateaus = [js.ReduceLROnPlateau(**CASES[name][0]) for name in names]
+    metrics = [CASES[name][1].astype(dtype) for name in names]
+    all_got = jax.jit(lambda metrics: [*map(scanned, plateaus, metrics)])(metrics)
+    for name, got in zip(names, all_got, strict=True):
+        assert got.dtype == dtype, name
+        np.testing.assert_array_equal(got, CASES[name][2].astype(dtype), err_msg=name)
+
+
 @every_case(11)
-def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(name):
-    kwargs, metrics, lrs = CASES[name]
-    got = scanned(js.ReduceLROnPlateau(**kwargs), metrics)
-    assert got.dtype == jnp.float32
-    np.testing.assert_array_equal(got, lrs.astype(np.float32))
+def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(names):
+    assert_torchs(names, np.float32)
 
 
 @pytest.mark.parametrize("name", [*CASES][::60])
@@ -62,26 +69,21 @@ def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
 
 
 @every_case(29)
-def test_under_x64_it_is_torchs_double(name):
-    kwargs, metrics, lrs = CASES[name]
+def test_under_x64_it_is_torchs_double(names):
     with jax.enable_x64(True):
-        got = scanned(js.ReduceLROnPlateau(**kwargs), metrics.astype(np.float64))
-    assert got.dtype == jnp.float64
-    np.testing.assert_array_equal(got, lrs)
+        assert_torchs(names, np.float64)
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_vmapped_over_metrics(mode):
-    names = [f"{name}: {mode} abs" for name in ("ties, threshold 0", "ties")]
-    names += [f"{name}: {mode} rel" for name in ("NaN first", "inf first", "-inf first")]
-    for same in (names[:1], names[1:2], names[2:]):
-        kwargs = CASES[same[0]][0]
-        assert all(CASES[name][0] == kwargs for name in same)
-        plateau, length = js.ReduceLROnPlateau(**kwargs), min(len(CASES[n][1]) for n in same)
-        metrics = np.stack([CASES[name][1][:length] for name in same])
-        got = jax.vmap(lambda m: scanned(plateau, m))(metrics)
-        expected = [CASES[name][2][: length + 1] for name in same]
-        np.testing.assert_array_equal(got, np.float32(expected))
+    names = [f"{name}: {mode} rel" for name in ("NaN first", "inf first", "-inf first")]
+    kwargs = CASES[names[0]][0]
+    assert all(CASES[name][0] == kwargs for name in names)
+    plateau, length = js.ReduceLROnPlateau(**kwargs), min(len(CASES[n][1]) for n in names)
+    metrics = np.stack([CASES[name][1][:length] for name in names])
+    got = jax.jit(jax.vmap(lambda m: scanned(plateau, m)))(metrics)
+    expected = [CASES[name][2][: length + 1] for name in names]
+    np.testing.assert_array_equal(got, np.float32(expected))
 
 
 def test_there_are_traces_enough():
@@ -250,23 +252,19 @@ def test_without_a_metric_the_state_stays(metric):
     assert PLATEAU.update(state, **metric) is state
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *(float, int, np.float64, np.float32, np.float16, np.int64, np.uint8, np.array),
-        *(jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32, jnp.uint8, jnp.array),
-        lambda x: np.asarray(jnp.bfloat16(x)),
-    ],
-)
-def test_a_metric_is_a_scalar_of_any_real_type(kind):
-    state = PLATEAU.init()
-    for told in (PLATEAU.update(state, metric=kind(3)), jax.jit(js.observe)(state, kind(3))):
-        assert told.best == 3
+def test_a_metric_is_a_scalar_of_any_real_type():
+    kinds = [float, int, np.float64, np.float32, np.float16, np.int64, np.uint8, np.array]
+    kinds += [jnp.float32, jnp.bfloat16, jnp.float16, jnp.int32, jnp.uint8, jnp.array]
+    kinds += [lambda x: np.asarray(jnp.bfloat16(x))]
+    state, metrics = PLATEAU.init(), [kind(3) for kind in kinds]
+    told = [PLATEAU.update(state, metric=metric) for metric in metrics]
+    told += jax.jit(lambda state, metrics: [js.observe(state, m) for m in metrics])(state, metrics)
+    for kind, after in zip(kinds * 2, told, strict=True):
+        assert after.best == 3, kind
         # Nothing changes that a scan would complain about.
-        assert jax.tree.structure(told) == jax.tree.structure(state)
-        for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(told), strict=True):
-            assert (after.dtype, after.shape) == (before.dtype, before.shape)
-            assert not after.weak_type
+        assert jax.tree.structure(after) == jax.tree.structure(state), kind
+        for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+            assert (y.dtype, y.shape, y.weak_type) == (x.dtype, x.shape, False), kind
 
 
 def test_a_metric_is_rounded_to_the_float_type_of_the_state():

@@ -233,11 +233,10 @@ def test_a_dict_is_drawn_together_with_a_legend():
     assert len(ax.lines) == 2 and plot(COSINE, 200).get_legend() is None
 
 
-@pytest.mark.parametrize(
-    "schedule", SHORT + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
-)
-def test_each_schedule_can_be_drawn(schedule):
-    plot(schedule, 40).figure.draw_without_rendering()
+def test_each_schedule_can_be_drawn():
+    plot(SHORT + OF_FUNCTIONS, 40).figure.draw_without_rendering()
+    for schedule in SHORT + OF_FUNCTIONS:
+        assert len(plot(schedule, 40).lines) == 1, schedule
 
 
 @pytest.mark.parametrize(

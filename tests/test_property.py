@@ -150,7 +150,7 @@ def is_the_same_where_traced(schedule, count):
     arrays = jax.tree.map(
         lambda x: jnp.asarray(x, jnp.float32 if type(x) is float else None), schedule
     )
-    got = float(arrays(count))
+    got = float(jax.jit(lambda arrays: arrays(count))(arrays))
     numbers = jax.tree.map(lambda x: x if isinstance(x, int) else float(np.float32(x)), schedule)
     expected = numbers(count)
     assert not math.isnan(got)

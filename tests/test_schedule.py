@@ -14,7 +14,17 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, inverse, traced, warmup
+from tests.schedules import (
+    ARGUMENTS,
+    LONG,
+    MORE,
+    OF_FUNCTIONS,
+    SHORT,
+    inverse,
+    jitted,
+    traced,
+    warmup,
+)
 
 CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
@@ -69,36 +79,38 @@ def test_integers_of_any_dtype_and_shape(schedule):
         np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
 
 
-@every_schedule
-def test_a_jax_array_gives_weakly_typed_float32(schedule):
-    value = schedule(jnp.arange(12))
-    assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float32, True)
-    expected = schedule(np.arange(12)).astype(np.float32)
-    np.testing.assert_array_max_ulp(np.asarray(value), expected, maxulp=1)
+def test_a_jax_array_gives_weakly_typed_float32():
+    counts = jnp.arange(12)
+    values = [*jitted(SCHEDULES, counts), *(schedule(counts) for schedule in OF_THE_BASE)]
+    for schedule, value in zip(SCHEDULES + OF_THE_BASE, values, strict=True):
+        assert (value.shape, value.dtype, value.weak_type) == ((12,), jnp.float32, True), schedule
+        expected = schedule(np.arange(12)).astype(np.float32)
+        np.testing.assert_allclose(value, expected, rtol=2.0**-23, err_msg=repr(schedule))
 
 
-@pytest.mark.parametrize(  # the others are tables that the host made
-    "schedule", LONG + MORE + OF_FUNCTIONS, ids=lambda s: type(s).__name__
-)
-def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count(schedule):
+def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count():
+    schedules = LONG + MORE + OF_FUNCTIONS  # the others are tables that the host made
     counts = np.array([*range(12), 2**63 - 1])
     with jax.enable_x64(True):
-        value = schedule(jnp.asarray(counts))
-        assert (value.shape, value.dtype, value.weak_type) == ((13,), jnp.float64, True)
-    expected = [schedule(int(count)) for count in counts]
-    np.testing.assert_allclose(value, expected, rtol=1e-12, atol=1e-17)
-    np.testing.assert_allclose(schedule(counts), expected, rtol=1e-12, atol=1e-17)
+        values = jitted(schedules, jnp.asarray(counts))
+        values += [schedule(jnp.asarray(counts)) for schedule in OF_THE_BASE]
+    for schedule, value in zip(schedules + OF_THE_BASE, values, strict=True):
+        assert (value.shape, value.dtype, value.weak_type) == ((13,), jnp.float64, True), schedule
+        same = {"rtol": 1e-12, "atol": 1e-17, "err_msg": repr(schedule)}
+        expected = [schedule(int(count)) for count in counts]
+        np.testing.assert_allclose(value, expected, **same)
+        np.testing.assert_allclose(schedule(counts), expected, **same)
 
 
-@in_the_base
 @pytest.mark.parametrize("x64", [False, True])
-def test_what_it_multiplies_keeps_its_dtype(schedule, x64):
+def test_what_it_multiplies_keeps_its_dtype(x64):
     with jax.enable_x64(x64):
-        for dtype in ("bfloat16", "float16", "float32", "float64")[: 3 + x64]:
-            w = jnp.ones(2, dtype)
-            for s in (schedule, jax.jit(schedule), js.StepLR(jnp.float32(0.1), 3)):
-                assert (w - s(jnp.int32(3)) * w).dtype == dtype
-                assert jax.jit(lambda n, s=s, w=w: w * s(n))(3).dtype == dtype
+        for s in (*OF_THE_BASE, *map(jax.jit, [OF_THE_BASE[0], js.StepLR(jnp.float32(0.1), 3)])):
+            value = s(jnp.int32(3))
+            for dtype in ("bfloat16", "float16", "float32", "float64")[: 3 + x64]:
+                w = jax.ShapeDtypeStruct((2,), dtype)
+                assert jax.eval_shape(lambda w, lr: w - lr * w, w, value).dtype == dtype, s
+                assert jax.eval_shape(lambda w, n, s=s: w * s(n), w, 3).dtype == dtype, s
 
 
 @in_the_base
@@ -234,18 +246,25 @@ def test_key_paths_name_the_arguments():
 
 
 def test_holding_arrays_a_python_count_answers_as_a_jax_count():
-    for schedule in (
+    schedules = (
+        js.StepLR(np.float64(0.5), np.array(5), gamma=0.5),
         js.StepLR(jnp.float32(0.5), 5, gamma=0.5),
         js.MultiStepLR(0.5, (jnp.int32(5),), gamma=jnp.float32(0.5)),
         js.per_epoch(js.StepLR(0.5, 1, gamma=0.5), jnp.array([5, 7])),
-        js.StepLR(np.float64(0.5), np.array(5), gamma=0.5),
-    ):
-        for count, expected in ((4, 0.5), (5, 0.25)):
-            for value in (schedule(count), schedule(np.int64(count)), schedule(jnp.int32(count))):
-                assert isinstance(value, jax.Array)
-                assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, True)
-                assert value == expected
-    np.testing.assert_array_equal(schedule(np.array([4, 5])), [0.5, 0.25])
+    )
+
+    def values(schedules, count):
+        return [
+            schedule(kind(count)) for schedule in schedules for kind in (int, np.int64, jnp.int32)
+        ]
+
+    for count, expected in ((4, 0.5), (5, 0.25)):
+        jitted = jax.jit(values, static_argnums=(0, 1))(schedules, count)
+        for value in [*values(schedules[:1], count), *jitted]:
+            assert isinstance(value, jax.Array)
+            assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, True)
+            assert value == expected
+    np.testing.assert_array_equal(schedules[0](np.array([4, 5])), [0.5, 0.25])
 
 
 def test_importing_imports_no_tool_and_no_extra_and_host_calls_start_no_jax_backend():
@@ -331,18 +350,26 @@ def test_arrays_hash_by_shape_and_dtype_and_compare_by_identity(schedule):
 @pytest.mark.parametrize("kind", [jnp.float32, pytest.param(np.array, marks=pytest.mark.slow)])
 def test_a_schedule_with_an_array_goes_where_functions_go(kind):
     schedule = js.StepLR(kind(0.5), 2, gamma=0.5)
-    count = jnp.int32(3)
-    assert jax.jit(schedule)(count) == 0.25
-    assert jax.checkpoint(schedule)(count) == 0.25
-    assert jax.lax.cond(count > 2, schedule, js.StepLR(kind(0.25), 1), count) == 0.25
-    assert jax.lax.switch(1, [js.StepLR(0.25, 1), schedule], count) == 0.25
-    assert jax.jit(jax.vmap(schedule))(jnp.arange(4)).tolist() == [0.5, 0.5, 0.25, 0.25]
 
-    def loss(base_lr):
+    def loss(base_lr, count):
         inner = js.MultiStepLR(base_lr, (jnp.int32(1), 3), gamma=0.5)
         return jax.checkpoint(inner)(count) + jax.lax.cond(count > 9, schedule, inner, count)
 
-    assert jax.jit(jax.grad(loss))(jnp.float32(1)) == 0.5
+    @jax.jit
+    def run(count):
+        return [
+            schedule(count),
+            jax.jit(schedule)(count),
+            jax.checkpoint(schedule)(count),
+            jax.lax.cond(count > 2, schedule, js.StepLR(kind(0.25), 1), count),
+            jax.lax.switch(1, [js.StepLR(0.25, 1), schedule], count),
+            jax.vmap(schedule)(jnp.arange(4)),
+            jax.grad(loss)(jnp.float32(1), count),
+        ]
+
+    *values, mapped, gradient = run(jnp.int32(3))
+    assert values == [0.25] * 5 and gradient == 0.5
+    assert mapped.tolist() == [0.5, 0.5, 0.25, 0.25]
 
 
 def test_two_arrays_are_two_programs():

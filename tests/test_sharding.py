@@ -10,19 +10,16 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jaxsched as js
-from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, injected, traced
+from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, injected, jitted, traced
 
 COUNTS = np.arange(16, dtype=np.int32).reshape(8, 2)
 slow = pytest.mark.slow
-# Tables, of one step and irregular, and formulas: what sharding sees. The rest is slow.
+ALL = SHORT + LONG + MORE + OF_FUNCTIONS
+# Tables, of one step and irregular, and formulas: what sharding sees. All are slow.
 SEEN = {js.StepLR: SHORT + LONG, js.MultiStepLR: SHORT, js.LambdaLR: SHORT, js.SequentialLR: LONG}
-every_schedule = pytest.mark.parametrize(
-    "schedule",
-    [
-        pytest.param(s, marks=() if any(s is x for x in SEEN.get(type(s), ())) else slow)
-        for s in SHORT + LONG + MORE + OF_FUNCTIONS
-    ],
-    ids=lambda s: type(s).__name__,
+SOME = [s for s in ALL if any(s is x for x in SEEN.get(type(s), ()))]
+some_and_all = pytest.mark.parametrize(
+    "schedules", [SOME, pytest.param(ALL, marks=slow)], ids=["some", "all"]
 )
 every_kind = pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
 
@@ -35,66 +32,76 @@ def sharded(mesh, spec, counts=COUNTS):
     return jax.device_put(counts, NamedSharding(mesh, spec))
 
 
-def assert_same(got, expected, sharding):
-    np.testing.assert_array_max_ulp(np.asarray(got), expected.astype(np.float32))
-    assert got.sharding.is_equivalent_to(sharding, got.ndim)
+def assert_same(values, schedules, count):
+    """Those of the schedules, sharded as the count is."""
+    for value, schedule in zip(values, schedules, strict=True):
+        expected = np.float32(schedule(np.asarray(count)))
+        np.testing.assert_allclose(value, expected, rtol=2.0**-23, err_msg=repr(schedule))
+        assert value.sharding.is_equivalent_to(count.sharding, value.ndim), schedule
 
 
 @every_kind
-@every_schedule
-def test_a_sharded_count_gives_a_learning_rate_sharded_alike(schedule, kind):
+@some_and_all
+def test_a_sharded_count_gives_a_learning_rate_sharded_alike(schedules, kind):
     mesh = mesh_of(kind)
     counts = [sharded(mesh, P("a", None), COUNTS), sharded(mesh, P(("a", "b")), COUNTS[:, 0])]
     counts.append(sharded(mesh, P(), np.int32(7)))
     with jax.set_mesh(mesh):
-        for count, lr in zip(counts, jax.jit(lambda c: [*map(schedule, c)])(counts), strict=True):
-            assert_same(lr, schedule(np.asarray(count)), count.sharding)
+        all_values = jax.jit(lambda counts: [[*map(s, counts)] for s in schedules])(counts)
+    for count, values in zip(counts, zip(*all_values, strict=True), strict=True):
+        assert_same(values, schedules, count)
 
 
 @slow
-@every_schedule
 @pytest.mark.parametrize("mesh_is_set", [False, True])
-def test_in_every_way_that_counts_are_sharded(schedule, mesh_is_set):
+def test_in_every_way_that_counts_are_sharded(mesh_is_set):
     mesh = mesh_of(AxisType.Explicit)
     with jax.set_mesh(mesh) if mesh_is_set else contextlib.nullcontext():
         for spec in (P("a", "b"), P(None, "b")):
             count = sharded(mesh, spec)
-            for call in (schedule, jax.jit(schedule), jax.jit(jax.vmap(schedule))):
-                assert_same(call(count), schedule(COUNTS), count.sharding)
-        part = jax.shard_map(
-            schedule, mesh=mesh, in_specs=P("a"), out_specs=P("a"), axis_names={"a"}
-        )
+            assert_same([schedule(count) for schedule in SOME], SOME, count)
+            assert_same(jitted([*map(jax.vmap, SOME)], count), SOME, count)
+            assert_same(jitted(ALL, count), ALL, count)
+        parts = [
+            jax.shard_map(s, mesh=mesh, in_specs=P("a"), out_specs=P("a"), axis_names={"a"})
+            for s in ALL
+        ]
         count = sharded(mesh, P("a", "b"))
-        np.testing.assert_array_max_ulp(
-            np.asarray(jax.jit(part)(count)), schedule(COUNTS).astype(np.float32)
-        )
+        for schedule, value in zip(ALL, jitted(parts, count), strict=True):
+            expected = np.float32(schedule(COUNTS))
+            np.testing.assert_allclose(value, expected, rtol=2.0**-23, err_msg=repr(schedule))
 
 
 @slow
 @every_kind
-@every_schedule
-def test_numbers_on_the_mesh(schedule, kind):
+def test_numbers_on_the_mesh(kind):
     mesh = mesh_of(kind)
-    numbers = jax.device_put(traced(schedule), NamedSharding(mesh, P()))
-    stacked = jax.tree.map(lambda x: jnp.stack([x] * 8), traced(schedule))
+    numbers = jax.device_put([*map(traced, ALL)], NamedSharding(mesh, P()))
+    stacked = jax.tree.map(lambda x: jnp.stack([x] * 8), [*map(traced, ALL)])
     stacked = jax.device_put(stacked, NamedSharding(mesh, P("a")))
     count = sharded(mesh, P("a", "b"))
     one = sharded(mesh, P(), np.int32(3))
-    call = jax.jit(lambda schedule, count: schedule(count))
-    close = dict(rtol=3e-5, atol=1e-8)  # float32 numbers in
-    np.testing.assert_allclose(call(numbers, count), schedule(COUNTS), **close)
-    np.testing.assert_allclose(call(numbers, one), schedule(3), **close)
-    swept = jax.jit(jax.vmap(lambda schedule, count: schedule(count), in_axes=(0, None)))
-    np.testing.assert_allclose(swept(stacked, one), schedule(np.full(8, 3)), **close)
-    if kind == AxisType.Explicit:  # else the compiler decides
-        assert call(numbers, count).sharding.is_equivalent_to(count.sharding, 2)
+
+    def call(schedules, count):
+        return [schedule(count) for schedule in schedules]
+
+    at_counts = jax.jit(call)(numbers, count)
+    swept = jax.jit(jax.vmap(call, in_axes=(0, None)))(stacked, one)
+    for schedule, *values in zip(ALL, at_counts, swept, strict=True):
+        for got, counts in zip(values, (COUNTS, np.full(8, 3)), strict=True):  # float32 numbers in
+            close = dict(rtol=3e-5, atol=1e-8, err_msg=repr(schedule))
+            np.testing.assert_allclose(got, schedule(counts), **close)
+        if kind == AxisType.Explicit:  # else the compiler decides
+            assert values[0].sharding.is_equivalent_to(count.sharding, 2), schedule
 
 
 def test_a_schedule_with_an_array_on_explicit_axes():
     mesh = mesh_of(AxisType.Explicit)
     schedule = js.RecordedLR(sharded(mesh, P(), np.float32([0.5, 0.25])))
     count = sharded(mesh, P("a", "b"))
-    assert_same(jax.jit(schedule)(count), np.where(COUNTS == 0, 0.5, 0.25), count.sharding)
+    value = jax.jit(schedule)(count)
+    np.testing.assert_array_equal(value, np.where(COUNTS == 0, 0.5, 0.25))
+    assert value.sharding.is_equivalent_to(count.sharding, 2)
 
 
 @every_kind

@@ -92,7 +92,8 @@ def test_under_jit_and_for_vmapped_states_it_gives_arrays():
     (lr,) = jax.jit(js.get_last_lr)(after(TX, 3))
     assert isinstance(lr, jax.Array)
     assert lr == 0.25
-    states = jax.vmap(lambda lr: injected(js.StepLR(lr, 2)).init(PARAMS))(jnp.array([0.5, 0.25]))
+    init = jax.vmap(lambda lr: injected(js.StepLR(lr, 2)).init(PARAMS))
+    states = jax.jit(init)(jnp.array([0.5, 0.25]))
     (lrs,) = js.get_last_lr(states)
     np.testing.assert_array_equal(lrs, [0.5, 0.25])
 
