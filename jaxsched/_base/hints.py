@@ -136,6 +136,8 @@ def hint_for_list(value: Any, scales: bool = False, members: bool = False) -> st
     """What to add where `value` is no list; `scales` where optax's boundaries have theirs."""
     if isinstance(value, (int, float)) and not scales and members:
         return "; it takes no learning rate, each schedule in it has its own"
+    if isinstance(value, (set, frozenset)):
+        return "; a set has no order: give a list"
     if not isinstance(value, Mapping):
         return ""
     if not scales:
