@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import INT32_MAX, is_list
-from jaxsched._base.hints import describe
+from jaxsched._base.hints import describe, hint_for_list
 from jaxsched._base.schedule import Schedule
 from jaxsched._schedules.decay import MultiStepLR
 
@@ -55,7 +55,8 @@ def stack(schedules: Sequence[S]) -> S:
     """
     given = [*schedules] if is_list(schedules) else []  # which may be a generator
     if not is_list(schedules) or not all(isinstance(s, Schedule) for s in given):
-        raise TypeError(f"`schedules` must be a sequence of schedules, got {describe(schedules)}")
+        got = f"{describe(schedules)}{hint_for_list(schedules)}"
+        raise TypeError(f"`schedules` must be a sequence of schedules, got {got}")
     if not given:
         raise ValueError("`schedules` must be one or more, got none")
     padded = _padded("", given)

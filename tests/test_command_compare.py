@@ -81,3 +81,8 @@ def test_what_is_wrong_is_one_line_and_status_2(log, tmp_path):
         assert (status, out) == (2, "") and err.count("\n") == 1, argv
         assert err.startswith("jaxsched: error: ")
     assert "column 24: " in run("compare", path, "MultiStepLR(0.1, [100, x])")[2]
+
+
+def test_the_log_comes_first(log):
+    status, _, error = run("compare", MILESTONES, log(MILESTONES))
+    assert status == 2 and "error: LOG comes first, as in jaxsched compare lr.csv" in error

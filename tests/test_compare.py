@@ -705,6 +705,10 @@ def test_a_million_rows_take_seconds(log):
     assert time.perf_counter() - start < 60
 
 
+def test_one_row_is_named_so():
+    assert str(js.compare(js.StepLR(0.1, 3), [0.1])).startswith("Equal in the only row. ")
+
+
 GROWS = js.ExponentialLR(0.1, gamma=1e12)  # infinite from count 26 on
 
 

@@ -202,6 +202,26 @@ def test_sequential_milestones_increase_from_0():
     js.SequentialLR([f, f], [0])
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda two: js.SequentialLR({js.StepLR(0.1, n) for n in two}, [3]),
+        lambda two: js.ChainedScheduler(frozenset(js.StepLR(0.1, n) for n in two)),
+        lambda two: js.SequentialLR([f, f, f], two),
+        lambda two: js.per_epoch(js.StepLR(0.1, 3), two),
+        lambda two: js.smooth_epochs(js.LinearLR(0.1), frozenset(two)),
+        lambda two: js.stack({js.StepLR(0.1, n) for n in two}),
+    ],
+)
+def test_a_set_has_no_order(make):
+    with pytest.raises(TypeError, match="must be a sequence of .*, got .*; a set has no order"):
+        make({9, 3})
+
+
+def test_milestones_of_multi_step_may_be_a_set_as_in_torch():
+    assert js.MultiStepLR(0.1, {9, 3}) == js.MultiStepLR(0.1, [3, 9])
+
+
 @pytest.mark.parametrize("combine", [lambda s: js.SequentialLR(s, []), js.ChainedScheduler])
 def test_there_is_at_least_one_member_and_each_is_a_schedule(combine):
     for none in ([], ()):

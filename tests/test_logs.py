@@ -919,3 +919,45 @@ def test_an_event_file_with_one_wrong_byte_is_never_read(tmp_path, schedule, at,
     path.write_bytes(data[:at] + bytes([data[at] ^ by]) + data[at + 1 :])
     with pytest.raises(ValueError, match="cannot be read"):
         js.compare(schedule, path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "step {:,} lr: {:.4e}",
+            "line 11 must have a number without commas in 'step', got '1,000'",
+        ),
+        ("iter {:,}/20,000, lr={:.4e}", "line 11 .* in 'iter', got '1,000'"),
+    ],
+)
+def test_a_step_with_commas_in_it_is_no_smaller_one(compared, line, message):
+    schedule = js.StepLR(0.1, 500)
+    rows = [line.format(step, schedule(step)) for step in range(0, 3000, 100)]
+    with pytest.raises(ValueError, match=message):
+        compared(schedule, lines(rows))
+    assert compared(schedule, lines(rows[:10])).equal
+
+
+def test_a_learning_rate_with_a_decimal_comma_is_not_0(compared):
+    with pytest.raises(ValueError, match="line 1 must have a number in 'lr', got '0,1'"):
+        compared(js.StepLR(0.1, 3), lines(f"step {step} lr: 0,1" for step in range(3)))
+    assert compared(js.StepLR(0.1, 3), "epoch 0,lr: 0.1,step: 0\nepoch 0,lr: 0.1,step: 1\n").equal
+
+
+def test_a_terminals_colors_are_no_part_of_a_line(compared):
+    rows = [f"\x1b[32mstep {step}\x1b[0m lr: \x1b[1;31m{0.1:.4e}\x1b[0m" for step in range(3)]
+    assert compared(js.StepLR(0.1, 3), lines(rows)).num_rows == 3
+
+
+def test_a_file_without_names_is_told_to_have_some(compared):
+    with pytest.raises(ValueError, match="it has '0', '0.1': give it a first line with the names"):
+        compared(js.StepLR(0.1, 3), "0,0.1\n1,0.1\n")
+    with pytest.raises(ValueError, match="it has none$"):
+        compared(js.StepLR(0.1, 3), "{}\n{}\n")
+
+
+@pytest.mark.parametrize("recorded", [{0.1, 0.2}, {"lr": {0.1, 0.2}}, {"lr": frozenset([0.1])}])
+def test_a_set_is_no_log(recorded):
+    with pytest.raises(TypeError, match="must be numbers, one for each count"):
+        js.compare(js.StepLR(0.1, 3), recorded)

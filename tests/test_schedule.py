@@ -61,6 +61,21 @@ def test_an_integer_gives_a_float_and_a_numpy_array_float64_of_its_shape(schedul
 
 
 @in_the_base
+@pytest.mark.parametrize("dtype", ["int2", "uint2", "int4", "uint4"])
+def test_integers_of_few_bits(schedule, dtype):
+    counts = jnp.arange(jnp.iinfo(dtype).max + 1)
+    few = counts.astype(dtype)
+    for call in (schedule, jax.jit(schedule)):
+        np.testing.assert_array_equal(call(few), call(counts))
+
+
+@pytest.mark.parametrize("count", [jax.random.key(0), jnp.bfloat16(2)])
+def test_what_is_of_no_integer_type_is_no_count(count):
+    with pytest.raises(TypeError, match="`count` must be an integer or an array of them, got"):
+        js.StepLR(0.1, 3)(count)
+
+
+@in_the_base
 def test_integers_of_any_dtype_and_shape(schedule):
     for dtype in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
         value = schedule(np.dtype(dtype).type(7))

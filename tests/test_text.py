@@ -33,7 +33,6 @@ def test_the_ways_to_write_it(text):
 
 
 REFUSED = {
-    "": "column 1: ",
     "3": "column 1: expected a schedule, as in MultiStepLR(0.1, [100, 150])",
     "[StepLR(0.1, 3)]": "column 1: expected a schedule, as in MultiStepLR(0.1, [100, 150])",
     "MultiStepLR(0.1, [100, x])": "column 24: expected a number, a list or a schedule, got x",
@@ -51,6 +50,8 @@ REFUSED = {
     "StepLR(0.1, *[3])": "column 13: a * has no meaning here",
     "StepLR(0.1, **{})": "column 15: a ** has no meaning here",
     "StepLR(0.1, 3": "column 7: '(' was never closed",
+    "": "column 1: expected a schedule, as in MultiStepLR",
+    "  ": "column 3: expected a schedule, as in MultiStepLR",
     "StepLR(0.1, 3); 1": "column 15: invalid syntax",
     "StepLR(10**9, 3)": "column 8: expected a number, a list or a schedule, got 10**9",
     "StepLR(-inf, 3)": "column 8: expected a number, a list or a schedule, got -inf",

@@ -76,6 +76,11 @@ ARGUMENTS = {  # the first cell of a row of "Odd arguments": calls, and what bec
         f"MultiStepLR(0.1, {m})": SAME
         for m in ("(3, 5)", "(n for n in (3, 5))", "np.array([3, 5])", "range(3)")
     },
+    "a set of members, of milestones of `SequentialLR`, of `steps_per_epoch`": {
+        "SequentialLR({StepLR(0.1, 3), StepLR(0.1, 5)}, [3])": REFUSED,
+        "SequentialLR([StepLR(0.1, 3)] * 3, {3, 5})": REFUSED,
+        "per_epoch(StepLR(0.1, 3), {3, 5})": REFUSED,
+    },
     "a mapping as milestones (optax's `boundaries_and_scales`)": {
         "MultiStepLR(0.1, {100: 0.5})": REFUSED
     },

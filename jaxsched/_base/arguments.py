@@ -93,8 +93,10 @@ def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
 
 
 def is_list(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether `value` is iterable, and no text and no mapping, whose values would be lost."""
-    return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
+    """Whether `value` is iterable, and no text, no set, which has no order, and no mapping, whose
+    values would be lost."""
+    no_list = (str, bytes, Mapping, set, frozenset)
+    return isinstance(value, Iterable) and not isinstance(value, no_list)
 
 
 def has_arrays(tree: Any) -> bool:
@@ -144,6 +146,8 @@ def integers(*, at_least: int, ordered: bool) -> Check:
             return value
         if isinstance(value, np.ndarray):
             value = value.tolist()
+        if not ordered and isinstance(value, (set, frozenset)):
+            value = [*value]
         if not is_list(value):
             hint = hints.hint_for_list(value, scales=not ordered)
             raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")

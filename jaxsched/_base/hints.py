@@ -7,6 +7,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 _INJECTED = "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"
@@ -96,7 +97,7 @@ def hint_for_count(value: Any) -> str:
     if isinstance(value, (list, tuple, range)):
         return "; make it an array, numpy.array(counts)"
     is_number = isinstance(value, (float, np.floating))
-    is_real = is_number or np.issubdtype(getattr(value, "dtype", bool), np.floating)
+    is_real = is_number or jnp.issubdtype(getattr(value, "dtype", bool), jnp.floating)
     return ", which `smooth_epochs` gives a schedule of epochs" if is_real else ""
 
 
@@ -136,6 +137,8 @@ def hint_for_list(value: Any, scales: bool = False, members: bool = False) -> st
     """What to add where `value` is no list; `scales` where optax's boundaries have theirs."""
     if isinstance(value, (int, float)) and not scales and members:
         return "; it takes no learning rate, each schedule in it has its own"
+    if isinstance(value, (set, frozenset)):
+        return "; a set has no order: give a list"
     if not isinstance(value, Mapping):
         return ""
     if not scales:

@@ -266,7 +266,7 @@ class Schedule(Frozen):
 
     def _kind(self, count: np.dtype, dtype: np.dtype) -> type[np.integer]:
         """The narrowest integer type that holds the counts and the sum of any two arguments."""
-        largest = np.iinfo(count).max
+        largest = int(jnp.iinfo(count).max)
         if self._table(dtype) is None:
             numbers = [n for member in self._walk() for n in member._integers()]
             largest = max(

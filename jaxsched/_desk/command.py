@@ -200,6 +200,8 @@ def _num_counts(args: argparse.Namespace, schedule: Any) -> Any:
 
 
 def _compare(args: argparse.Namespace) -> int:
+    if os.path.exists(args.schedule) and not os.path.exists(args.log):
+        raise ValueError('LOG comes first, as in jaxsched compare lr.csv "StepLR(0.1, 30)"')
     schedule = parse(args.schedule)
     comparison = compare(
         schedule, args.log, steps_per_epoch=args.steps_per_epoch, lr=args.lr, step=args.step

@@ -29,6 +29,7 @@ _FUNCTIONS = {
 }
 """The arguments that are functions."""
 _PREFIXES = ("js", "jaxsched")
+_EXPECTED = "expected a schedule, as in MultiStepLR(0.1, [100, 150])"
 
 
 class ParseError(ValueError, argparse.ArgumentTypeError):
@@ -84,10 +85,12 @@ class _Reader:
         node = self.tree()
         value = self.value(node)
         if not isinstance(value, tuple(_CLASSES.values())):
-            self.refuse(node, "expected a schedule, as in MultiStepLR(0.1, [100, 150])")
+            self.refuse(node, _EXPECTED)
         return value
 
     def tree(self) -> ast.expr:
+        if not self.text:
+            self.refuse_at(0, _EXPECTED)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Python warns of text as "1or 2"

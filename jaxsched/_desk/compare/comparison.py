@@ -58,7 +58,8 @@ class Comparison:
     def __str__(self) -> str:
         notes = "".join(f" {note}" for note in self.notes)
         if self.equal or self.expected is None or self.found is None:
-            return f"Equal in all {self.num_rows} rows.{notes}"
+            rows = "the only row" if self.num_rows == 1 else f"all {self.num_rows} rows"
+            return f"Equal in {rows}.{notes}"
         expected, found = f"{self.expected:.9g}", f"{self.found:.9g}"
         if expected == found:
             expected, found = repr(self.expected), repr(self.found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -217,9 +218,12 @@ def _learning_rate(table: Table, column: Callable[[Any], list[Any]]) -> tuple[An
         names = [name for name in table.names if _spelled(name) == "value"]  # of TensorBoard
         return names[0], [f"The learning rates are in {names[0]!r}."]
     if not names:
+        are_numbers = table.names and not any(math.isnan(_number(name)) for name in table.names)
         raise ValueError(
             f"{table.where} must have a column `lr` or `learning_rate`; it has "
-            f"{listing(table.names)}. `lr` names another one"
+            + (listing(table.names) or "none")
+            + (": give it a first line with the names" if are_numbers else "")
+            + ". `lr` names another one" * bool(table.names)
         )
     filled = [name for name in names if not _has_none(column(name))] or names
     plain = [name for name in filled if words(name) in _PLAIN]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 from jaxsched._desk.logs.events import read_events
-from jaxsched._desk.logs.lines import CUT, NO_LINE_END, decoder, read_lines
+from jaxsched._desk.logs.lines import CUT, NO_LINE_END, decoder, read_lines, without_colors
 from jaxsched._desk.logs.table import Collector, Table
 
 _MOST_BYTES = 2**28
@@ -46,6 +46,7 @@ def _text(
     if not first:
         raise ValueError("it is empty")
     file.seek(0)
+    first = without_colors(first)
     if _JSON.match(first):
         return _json(where, file, first, is_wanted)
     delimiter = max(",\t;", key=first.count)

@@ -12,17 +12,18 @@ from jaxsched._desk.logs.table import Collector, Table
 
 _NAMED_RATE = re.compile(
     r"(?<![\w/])((?:[a-z]\w*[/_ -])?(?:lr|learning[ _-]?rate)\w*)['\"]?\s*[:=]\s*"
-    r"(\[[^\]]*\]|[^\s,;|)\]}]*)",
+    r"(\[[^\]]*\]|(?:[^\s,;|)\]}]|,(?=\d))*)",
     re.IGNORECASE,
 )
 _COUNTER = re.compile(
     r"(?<![\w/])(?<!per )(global[ _]step|num_updates|iteration|iter|step|update|epoch)"
-    r"['\"]?\s*[:=#]?\s*\[?\s*(\d+)(?![\w.])",
+    r"['\"]?\s*[:=#]?\s*\[?\s*(\d++(?:,\d++)*+)(?![\w.])",
     re.IGNORECASE,
 )
 _EPOCH_AND_ITER = re.compile(  # Epoch [1][50/7330], Epoch(train)  [1][ 50/391], Train: 0 [ 50/1251
     r"(?:epoch|train)(?:\(train\))?\s*:?\s*\[?\s*(\d+)\]?:?\s*\[\s*(\d+)\s*/\s*(\d+)", re.IGNORECASE
 )
+_COLOR = re.compile(r"\x1b\[[\d;]*m")
 _LENGTH = "updates in an epoch"
 NO_LINE_END = "The last line has no line end: if it is cut, so is its last number."
 CUT = "The last line is cut, and left out."
@@ -51,7 +52,7 @@ def read_lines(where: str, lines: Iterable[str], rows: Collector) -> Table | Non
     notes: list[str] = []
     for number, line in enumerate(lines, 1):
         try:
-            row = _fields(line, decode)
+            row = _fields(without_colors(line), decode)
         except ValueError as error:
             if line.endswith(("\n", "\r")):
                 raise ValueError(f"line {number} {error}") from None
@@ -76,6 +77,11 @@ def read_lines(where: str, lines: Iterable[str], rows: Collector) -> Table | Non
     (length,) = lengths if len(lengths) == 1 else (None,)
     table = rows.table(where, tuple(notes))
     return table if length is None else table._replace(epoch_length=int(length))
+
+
+def without_colors(line: str) -> str:
+    """As it is read in a terminal, of which it is a copy."""
+    return _COLOR.sub("", line) if "\x1b" in line else line
 
 
 def _fields(line: str, decode: Any) -> dict[str, Any] | None:
@@ -110,6 +116,8 @@ def _fields(line: str, decode: Any) -> dict[str, Any] | None:
         put("iter", place[2])
         put(_LENGTH, place[3])
     for name, cell in _COUNTER.findall(line):
+        if "," in cell:
+            raise ValueError(f"must have a number without commas in {name!r}, got {cell!r}")
         if not (place and name.lower() == "epoch"):
             put(name.lower(), cell)
     return fields
