@@ -731,3 +731,42 @@ def test_two_schedules_may_be_infinite_at_the_same_counts():
     found = js.compare(GROWS, js.ExponentialLR(0.1, gamma=1e13))
     assert not found.equal
     assert [finding.code for finding in found.diagnoses] == ["another-gamma"]
+
+
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("start", [0, 4])
+def test_torchs_one_cycle_runs_on_for_one_count(strategy, start):
+    schedule = js.OneCycleLR(0.1, 50, anneal_strategy=strategy)
+    left = -1 / (49 - 14)  # of the second phase, which ends at count 49; torch is at 50
+    factor = np.sin(np.pi / 2 * left) ** 2 if strategy == "cos" else left
+    beyond = 0.1 / 25e4 + (0.1 - 0.1 / 25e4) * factor
+    if start:
+        schedule = js.SequentialLR([js.ConstantLR(0.1), schedule], [start])
+    whole = [*schedule(np.arange(start + 50)), beyond]
+    found = js.compare(schedule, whole)
+    assert found.equal and "torch's after the last update: no update uses it." in str(found)
+    assert "no update uses" not in str(js.compare(schedule, schedule(np.arange(start + 60))))
+    (finding,) = js.compare(schedule, whole[1:]).diagnoses
+    assert finding.code == ("another-warmup" if start else "read-after-step")  # a shorter one
+    assert js.compare(schedule, {"step": range(1, start + 51), "lr": whole[1:]}).equal
+    later = js.compare(schedule, [*whole[:-1], whole[-2], beyond])
+    assert (later.equal, later.count) == (False, start + 51)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("three_phase", [False, True])
+def test_the_whole_log_of_torchs_one_cycle_is_equal(strategy, three_phase):
+    import torch
+
+    options = {"total_steps": 20, "anneal_strategy": strategy, "three_phase": three_phase}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, **options)
+    lrs = scheduler.get_last_lr()
+    for _ in range(20):
+        optimizer.step()
+        scheduler.step()
+        lrs += scheduler.get_last_lr()
+    schedule = js.OneCycleLR(0.1, **options)
+    assert js.compare(schedule, lrs).equal and lrs[20] != pytest.approx(schedule(20), rel=1e-6)
+    assert [f.code for f in js.compare(schedule, lrs[1:]).diagnoses] == ["read-after-step"]

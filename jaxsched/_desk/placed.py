@@ -78,6 +78,28 @@ def placed(
             yield from placed(inner, in_updates, stop, schedule, around("schedule"))
 
 
+class Beyond(NamedTuple):
+    """After the last update of a OneCycleLR torch runs on along its formula, for one count."""
+
+    at: int
+    lr: float
+
+    @classmethod
+    def of(cls, schedule: Any) -> Beyond | None:
+        """Of a schedule that ends in a OneCycleLR."""
+        start = 0
+        while isinstance(schedule, SequentialLR):
+            start += schedule.milestones[-1] if schedule.milestones else 0
+            schedule = schedule.schedulers[-1]
+        if not isinstance(schedule, OneCycleLR):
+            return None
+        _, _, length, first_lr, last_lr = schedule._phases[-1]
+        left = -1 / length
+        if schedule.anneal_strategy == "cos":
+            left = PYTHON.half_wave(left)
+        return cls(start + schedule._total, last_lr + (first_lr - last_lr) * left)
+
+
 def is_warmup(member: Any) -> TypeGuard[ConstantLR | LinearLR]:
     return isinstance(member, ConstantLR) or (
         isinstance(member, LinearLR) and member.start_factor < member.end_factor

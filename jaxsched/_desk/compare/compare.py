@@ -20,6 +20,7 @@ from jaxsched._desk.logs.numbering import Numbering
 from jaxsched._desk.logs.record import Record, Recorded
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
+_BEYOND = "The last row is torch's after the last update: no update uses it."
 _MOST_SLACK = 0.05  # part of a learning rate that a log may leave open by printing few digits
 
 
@@ -149,10 +150,12 @@ def compare(
     comparison = Comparison(not len(rows), num_rows=num_rows, notes=(*found.notes, note))
     comparison = _noted(comparison, record, is_told, [len(rows) for rows in wrong.values()])
     if comparison.equal:
-        lrs = log.expected(reading, log.counts)[is_told]
+        expected = log.expected(reading, log.counts)
+        lrs = expected[is_told]
         horizon = found.known.horizon
         missing = what_is_not_shown(found.schedule, horizon, log.counts[is_told], lrs)
-        notes = (*comparison.notes, *[missing] * bool(missing))
+        beyond = [] if log.is_close(slice(None), expected).all() else [_BEYOND]
+        notes = (*comparison.notes, *beyond, *[missing] * bool(missing))
         return dataclasses.replace(comparison, notes=notes, schedule=schedule)
     row = int(rows[0])
     count = int(counts[row])

@@ -13,6 +13,7 @@ import numpy as np
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule
 from jaxsched._desk.numerals import is_within
+from jaxsched._desk.placed import Beyond
 from jaxsched._schedules.custom import RecordedLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
@@ -100,7 +101,13 @@ class Log:
         return math.nan if lr != lr else math.copysign(1.0, lr - found)
 
     def agrees(self, reading: Reading, rows: Any = slice(None)) -> np.ndarray:
-        return self.is_close(rows, self.expected(reading, self.counts[rows]))
+        """Whether these rows are as expected, or as torch has it when a OneCycleLR is over."""
+        agrees = self.is_close(rows, self.expected(reading, self.counts[rows]))
+        beyond = None if agrees.all() else Beyond.of(reading.schedule)
+        if beyond is not None:
+            is_there = reading.at(self.counts[rows]) == beyond.at
+            agrees |= is_there & self.is_close(rows, beyond.lr)
+        return agrees
 
     def first_wrong(self, reading: Reading) -> int | None:
         """A row that is not as expected: the first of the probes, or of all. None if all are."""

@@ -8,6 +8,7 @@ from typing import Any
 from jaxsched._base.arguments import integer, optional
 from jaxsched._base.ops import PYTHON
 from jaxsched._base.schedule import Schedule, shorten
+from jaxsched._desk.placed import Beyond
 from jaxsched._desk.torch.classes import NoClass, to_schedule
 from jaxsched._desk.torch.objects import (
     aside,
@@ -20,9 +21,7 @@ from jaxsched._desk.torch.objects import (
     record,
 )
 from jaxsched._desk.torch.states import position
-from jaxsched._schedules.compose import SequentialLR
 from jaxsched._schedules.custom import RecordedLR
-from jaxsched._schedules.cycle import OneCycleLR
 from jaxsched._schedules.plateau import ReduceLROnPlateau
 
 
@@ -155,8 +154,8 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
         return [RecordedLR(lrs) for lrs in record(scheduler, groups, counts).T]
     for g, schedule in zip(groups, made, strict=True):
         expected, found = schedule._at(*place, PYTHON), lr_of(scheduler, g)
-        if sum(place) == _after_one_cycle(schedule):
-            expected = float(record(scheduler, [g], place[0] + 1)[-1, 0])
+        if (beyond := Beyond.of(schedule)) is not None and sum(place) == beyond.at:
+            expected = beyond.lr
         if not is_close(found, expected, scheduler, g):
             raise ValueError(
                 f"`scheduler` must have the learning rate of its arguments, got {found!r} in param "
@@ -166,11 +165,3 @@ def _schedules(scheduler: Any, groups: list[int], counts: int | None) -> list[Sc
                 "same optimizer: then give the ChainedScheduler of both. Or give a fresh scheduler"
             )
     return made if enough == counts else [to_schedule(scheduler, g, counts) for g in groups]
-
-
-def _after_one_cycle(schedule: Schedule) -> int | None:
-    """The count after the last one of a OneCycleLR: there torch, too, runs on along its formula."""
-    start, last = 0, schedule
-    while isinstance(last, SequentialLR) and last.milestones:
-        start, last = start + last.milestones[-1], last.schedulers[-1]
-    return start + last._total if isinstance(last, OneCycleLR) else None
