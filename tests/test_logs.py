@@ -961,3 +961,18 @@ def test_a_file_without_names_is_told_to_have_some(compared):
 def test_a_set_is_no_log(recorded):
     with pytest.raises(TypeError, match="must be numbers, one for each count"):
         js.compare(js.StepLR(0.1, 3), recorded)
+
+
+@pytest.mark.parametrize("tool", [js.identify, lambda log: js.compare(js.StepLR(0.1, 2), log)])
+def test_a_learning_rate_that_changes_within_epochs_needs_a_step(tool):
+    epochs = np.repeat(np.arange(6), 5)
+    lrs = js.StepLR(0.1, 2)(epochs)
+    tool({"epoch": epochs, "lr": lrs})
+    log = {"epoch": epochs, "lr": js.StepLR(0.1, 7)(np.arange(30))}
+    with pytest.raises(ValueError, match="`step`, or .* changes within epoch 1, in which rows are"):
+        tool(log)
+    twice = [0, 1, 2, 2, 3, 4]  # one epoch begun again, and a row that is wrong
+    found = js.compare(
+        js.StepLR(0.1, 2), {"epoch": twice, "lr": [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]}
+    )
+    assert (found.equal, found.count) == (False, 2)

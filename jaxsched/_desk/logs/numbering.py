@@ -69,8 +69,22 @@ def numbered(record: Record, clock: Clock | None) -> Rows:
     elif record.in_epochs and clock is not None:
         numberings = _of_epochs(_from_0_or_1(labels[places]), clock)
     else:
+        if record.in_epochs:
+            _check_updates_are_told(record, labels[places])
         numberings = _from_0_or_1(labels[places])
     return Rows(record, numberings, (*record.notes, *notes))
+
+
+def _check_updates_are_told(record: Record, epochs: np.ndarray) -> None:
+    """Where most epochs have many rows, the learning rate may not change within one."""
+    is_same = np.diff(epochs) == 0
+    allowed = 2.0**-23 * np.abs(record.lrs[1:]) + record.slack[1:] + record.slack[:-1]
+    changes = np.flatnonzero(is_same & (np.abs(np.diff(record.lrs)) > allowed))
+    if len(changes) and 2 * np.count_nonzero(is_same) >= len(epochs):
+        raise ValueError(
+            "`recorded` must have a column `step`, or `steps_per_epoch` must be given, because the "
+            f"learning rate changes within epoch {epochs[changes[0]]}, in which rows are updates"
+        )
 
 
 # -- what was written again ----------------------------------------------------------------------
