@@ -507,7 +507,7 @@ def optax_plateau(metrics, **kwargs):
 METRICS = [1.0, 0.8, *[0.9] * 5, 0.7, *[0.75] * 6, 0.6, 0.5, *[0.55] * 9]
 
 
-@pytest.mark.parametrize(("patience", "cooldown"), [(1, 2), (3, 0)])
+@pytest.mark.parametrize(("patience", "cooldown"), [(1, 2), pytest.param(3, 0, marks=SLOW)])
 def test_optaxs_plateau_is_one_bad_epoch_early(patience, cooldown):
     with standard:
         scales = optax_plateau(METRICS, factor=0.5, patience=patience, cooldown=cooldown)
@@ -630,7 +630,7 @@ def test_what_differs_is_named_and_the_schedule_gives_the_log(schedule, other, f
     ("schedule", "other"),
     [
         (epochs_of_cosine(), epochs_of_steps()),
-        (warmup_cosine(), warmup_steps()),
+        pytest.param(warmup_cosine(), warmup_steps(), marks=SLOW),
     ],
 )
 def test_another_schedule_is_read_from_the_log(schedule, other):

@@ -135,7 +135,10 @@ def optax_states():
     "plateau",
     [
         PLATEAU,
-        js.ReduceLROnPlateau(1 / 3, "max", 0.1, 0, 1e-300, "abs", 2**40, 0.0, 1e-30),
+        pytest.param(
+            js.ReduceLROnPlateau(1 / 3, "max", 0.1, 0, 1e-300, "abs", 2**40, 0.0, 1e-30),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_step_with_a_plateau_is_exported(plateau, optax_states):
@@ -163,7 +166,7 @@ WRITTEN = [s for s in WRITTEN if not isinstance(s, js.MultiplicativeLR)]
 
 @pytest.mark.parametrize(
     "schedule",
-    [pytest.param(s, marks=pytest.mark.slow if i % 6 else ()) for i, s in enumerate(WRITTEN)],
+    [pytest.param(s, marks=pytest.mark.slow if i % 12 else ()) for i, s in enumerate(WRITTEN)],
     ids=lambda s: type(s).__name__,
 )
 def test_a_schedule_is_an_argument_of_what_is_exported(schedule):
