@@ -4,6 +4,7 @@ import contextlib
 import csv
 import os
 import pty
+import runpy
 import subprocess
 import sys
 import termios
@@ -134,7 +135,6 @@ def test_train_reaches_97_percent_with_two_drops_of_the_lr_in_two_minutes(tmp_pa
     [
         (["--schedule", "step", "--step-size", 2, "--gamma", 0.5], [0.05, 0.05, 0.025, 0.025]),
         (["--schedule", "constant", "--lr", 0.02], [0.02, 0.02, 0.02, 0.02]),
-        (["--schedule", "multistep", "--milestones", 1, "--gamma", 0], [0.05, 0, 0, 0]),
     ],
 )
 def test_every_schedule_of_train_gives_its_staircase(tmp_path, arguments, expected):
@@ -220,10 +220,9 @@ def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path, arguments, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--milestones", 2, 4], PLATEAU])
-def test_a_killed_run_keeps_its_rows_and_resumes_to_the_very_same_file(tmp_path, arguments):
+def test_a_killed_run_keeps_its_rows_and_resumes_to_the_very_same_file(tmp_path):
     metrics = tmp_path / "killed" / "metrics.csv"
-    arguments = ["--resume", *arguments, "--out"]  # with nothing there it begins
+    arguments = ["--resume", *PLATEAU, "--out"]  # with nothing there it begins
     process = subprocess.Popen(
         command(*arguments, metrics.parent, "--epochs", 10_000),
         env=environment(),
@@ -307,18 +306,20 @@ def test_early_stopping_counts_epochs_without_a_better_test_loss_across_a_restar
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "arguments, devices, message",
+    "arguments, message",
     [
-        (["--epochs", 0], 1, "argument --epochs: must be >= 1"),
-        (["--lr", "nan"], 1, "argument --lr: must be >= 0"),
-        (["--batch-size", 5000], 1, "argument --batch-size: there are 1437 training images"),
-        (["--batch-size", 63], 2, "argument --batch-size: must be a multiple of the 2 devices"),
+        (["--epochs", 0], "argument --epochs: must be >= 1"),
+        (["--lr", "nan"], "argument --lr: must be >= 0"),
+        (["--batch-size", 5000], "argument --batch-size: there are 1437 training images"),
+        (["--batch-size", 63], "argument --batch-size: must be a multiple of the 8 devices"),
     ],
 )
-def test_train_refuses_nonsense_naming_the_flag(tmp_path, arguments, devices, message):
-    process = run("--out", tmp_path / "out", *arguments, devices=devices)
-    assert process.returncode == 2
-    assert message in process.stderr
+def test_train_refuses_nonsense_naming_the_flag(tmp_path, monkeypatch, capsys, arguments, message):
+    _, *line = command("--out", tmp_path / "out", *arguments)
+    monkeypatch.setattr(sys, "argv", line)
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(line[0], run_name="__main__")
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
