@@ -606,16 +606,8 @@ def test_one_wrong_row_is_named(schedule, row, lr):
     ("schedule", "other", "found"),
     [
         (cosine(), js.PolynomialLR(0.1, 90), ["another-class"]),
-        (
-            cosine(),
-            js.CosineAnnealingWarmRestarts(0.1, 30),
-            ["another-T-max", "another-class"],
-        ),
-        (
-            multi_step(),
-            js.MultiStepLR(0.1, [30, 60, 110]),
-            ["another-gamma", "another-milestones"],
-        ),
+        (cosine(), js.CosineAnnealingWarmRestarts(0.1, 30), ["another-T-max", "another-class"]),
+        (multi_step(), js.MultiStepLR(0.1, [30, 60, 110]), ["another-gamma", "another-milestones"]),
         (js.MultiStepLR(0.1, [30]), js.MultiStepLR(0.1, [60]), ["another-milestones"]),
         (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4), ["another-pct-start"]),
     ],

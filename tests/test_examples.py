@@ -79,12 +79,21 @@ def train(out, *arguments, devices=1):
     return read_metrics(out)
 
 
-@pytest.mark.slow  # and README's first command is this program
-def test_train_writes_metrics_and_curves_and_prints_a_line_an_epoch(tmp_path):
-    out = tmp_path / "not" / "there"
-    process = run("--out", out, "--epochs", 3, "--milestones", 1, 2)
-    assert process.returncode == 0, process.stderr
+THREE = ["--epochs", 3, "--milestones", 1, 2]
 
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """The folder of a run of three epochs, and the process."""
+    out = tmp_path_factory.mktemp("three") / "not" / "there"
+    process = run("--out", out, *THREE)
+    assert process.returncode == 0, process.stderr
+    return out, process
+
+
+@pytest.mark.slow  # and README's first command is this program
+def test_train_writes_metrics_and_curves_and_prints_a_line_an_epoch(three):
+    out, process = three
     metrics = read_metrics(out)
     assert list(metrics) == ["epoch", "lr", "train_loss", "test_loss", "test_accuracy"]
     assert metrics["epoch"].tolist() == [0, 1, 2]
@@ -144,15 +153,15 @@ def test_every_schedule_of_train_gives_its_staircase(tmp_path, arguments, expect
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path):
-    def metrics_file(out, seed):
-        train(tmp_path / out, "--epochs", 2, "--seed", seed, "--overwrite")
-        return (tmp_path / out / "metrics.csv").read_bytes()
+def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path, three):
+    def metrics_file(seed):
+        train(tmp_path, *THREE, "--seed", seed, "--overwrite")
+        return (tmp_path / "metrics.csv").read_bytes()
 
-    first = metrics_file("a", seed=1)
-    assert metrics_file("b", seed=1) == first
-    assert metrics_file("b", seed=2) != first  # in the same folder: the old rows are gone
-    assert len(read_metrics(tmp_path / "b")["epoch"]) == 2
+    first = (three[0] / "metrics.csv").read_bytes()
+    assert metrics_file(seed=0) == first
+    assert metrics_file(seed=2) != first  # in the same folder: the old rows are gone
+    assert len(read_metrics(tmp_path)["epoch"]) == 3
 
 
 def assert_same_training(actual, expected):
@@ -188,11 +197,11 @@ def two_hosts(*arguments):
 
 
 @pytest.mark.slow
-def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path):
-    one, two = (train(tmp_path / str(n), "--epochs", 3, devices=n) for n in (1, 2))
-    assert_same_training(two, one)
+def test_two_devices_and_two_hosts_train_as_one_and_host_0_alone_writes(tmp_path, three):
+    one = read_metrics(three[0])
+    assert_same_training(train(tmp_path / "two", *THREE, devices=2), one)
 
-    outputs = two_hosts("--epochs", 3, "--out", tmp_path / "hosts")
+    outputs = two_hosts(*THREE, "--out", tmp_path / "hosts")
     assert_same_training(read_metrics(tmp_path / "hosts"), one)
     assert outputs[0].count("epoch ") == 3 and "epoch" not in outputs[1]
 

@@ -235,10 +235,7 @@ REFUSED = {
         b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
         "names numpy.ndarray.tofile",
     ),
-    "by the newer opcode": (
-        b"\x80\x04\x8c\x08builtins\x8c\x04open\x93.",
-        "names builtins.open",
-    ),
+    "by the newer opcode": (b"\x80\x04\x8c\x08builtins\x8c\x04open\x93.", "names builtins.open"),
     "as an instance": (b"(" + OPEN + named("builtins", "open", b"i") + b".", "names builtins.open"),
     "as an object": (b"(" + named("builtins", "open") + OPEN + b"o.", "names builtins.open"),
     "as a new object": (named("io", "FileIO") + b"(" + OPEN + b"t\x81.", "names io.FileIO"),

@@ -67,10 +67,7 @@ ARGUMENTS = {  # the first cell of a row of "Odd arguments": calls, and what bec
     'a milestone -3, 5.5, "5"; True': {
         f"MultiStepLR(0.1, [{m}])": REFUSED for m in ("-3", "5.5", "'5'", "True")
     },
-    "milestones 5, [[1]]": {
-        "MultiStepLR(0.1, 5)": REFUSED,
-        "MultiStepLR(0.1, [[1]])": REFUSED,
-    },
+    "milestones 5, [[1]]": {"MultiStepLR(0.1, 5)": REFUSED, "MultiStepLR(0.1, [[1]])": REFUSED},
     "milestones as a tuple, a generator, an array, a range": {
         f"MultiStepLR(0.1, {m})": SAME
         for m in ("(3, 5)", "(n for n in (3, 5))", "np.array([3, 5])", "range(3)")
