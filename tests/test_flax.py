@@ -200,6 +200,7 @@ def test_lm1b(standard_promotion):
     assert state.params["kernel"].sharding.is_equivalent_to(params["kernel"].sharding, 2)
 
 
+@pytest.mark.slow
 def test_mnist(standard_promotion):
     """examples/mnist: an nnx.Optimizer, with the schedule as it is."""
     model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))

@@ -386,6 +386,7 @@ exported.serialize()
 """
 
 
+@pytest.mark.slow
 def test_export_of_an_update_needs_what_the_page_says():
     assert "register optax's own classes first" in flat("resume")
     done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True)
