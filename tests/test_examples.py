@@ -211,17 +211,10 @@ PLATEAU = ["--schedule", "plateau", "--patience", 0, "--lr", 1e-7, "--gamma", 0.
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments, expected",
-    [
-        (["--milestones", 1, 2, "--gamma", 0.5], [0.05, 0.025, 0.0125, 0.0125]),
-        (PLATEAU, [1e-7, 1e-7, 5e-8, 2.5e-8]),
-    ],
-)
-def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path, arguments, expected):
-    one = train(tmp_path / "one", "--epochs", 4, *arguments)
-    assert one["lr"].tolist() == np.float32(expected).tolist()
-    arguments = ["--out", tmp_path / "many", "--resume", *arguments]
+def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path):
+    one = train(tmp_path / "one", "--epochs", 4, *PLATEAU)
+    assert one["lr"].tolist() == np.float32([1e-7, 1e-7, 5e-8, 2.5e-8]).tolist()
+    arguments = ["--out", tmp_path / "many", "--resume", *PLATEAU]
     assert run("--epochs", 2, *arguments, devices=2).returncode == 0
     outputs = two_hosts("--epochs", 4, *arguments)
     assert_same_training(read_metrics(tmp_path / "many"), one)
@@ -231,7 +224,7 @@ def test_a_run_goes_on_with_other_devices_and_on_two_hosts(tmp_path, arguments, 
 @pytest.mark.slow
 def test_a_killed_run_keeps_its_rows_and_resumes_to_the_very_same_file(tmp_path):
     metrics = tmp_path / "killed" / "metrics.csv"
-    arguments = ["--resume", *PLATEAU, "--out"]  # with nothing there it begins
+    arguments = ["--resume", "--milestones", 2, 4, "--out"]  # with nothing there it begins
     process = subprocess.Popen(
         command(*arguments, metrics.parent, "--epochs", 10_000),
         env=environment(),
