@@ -118,6 +118,7 @@ def test_late_boundaries_are_found():
     assert late == [0, 100]
 
 
+@pytest.mark.slow
 def test_every_class_has_a_schedule_and_optax_its_nearest():
     names = {type(jaxsched(*d)).__name__ for d in DESCRIBED.values()}
     names |= {type(s).__name__ for s in adapters().values()}

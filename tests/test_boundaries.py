@@ -42,11 +42,8 @@ def test_steps_change_at_the_count_and_not_beside_it(dtype):
         counts = around(np.array([e * length for e in some if 0 < e <= epochs]), dtype)
         gamma = 1 - 1 / max(epochs, 2)  # near enough to 1 to tell neighbours up to the last epoch
         expected = [np.float32(1.0 * gamma ** (int(c) // length)) for c in counts]
-        for schedule in (
-            js.StepLR(1.0, length, gamma),
-            js.per_epoch(js.StepLR(1.0, 1, gamma), length),
-        ):
-            cases.append((schedule, counts, expected))
+        cases.append((js.StepLR(1.0, length, gamma), counts, expected))
+        cases.append((js.per_epoch(js.StepLR(1.0, 1, gamma), length), counts, expected))
     assert_exact(cases, dtype)
 
 
@@ -85,13 +82,6 @@ def test_a_small_count_dtype_meets_milestones_that_it_cannot_hold(dtype):
     np.testing.assert_array_equal(jax.jit(schedule)(counts), np.full(100, 0.1 * 0.1, np.float32))
     schedule = js.MultiStepLR(0.1, [99, 300, 2**40])
     np.testing.assert_array_equal(jax.jit(schedule)(counts), np.float32([*[0.1] * 99, 0.1 * 0.1]))
-
-
-def test_counts_above_2_to_the_24_are_told_apart():
-    schedule = js.MultiStepLR(0.1, [2**24 + 1, 2**31 - 1])
-    counts = jnp.array([2**24, 2**24 + 1, 2**31 - 2, 2**31 - 1])
-    expected = np.float32([0.1, 0.1 * 0.1, 0.1 * 0.1, 0.1 * 0.1 * 0.1])
-    np.testing.assert_array_equal(jax.jit(schedule)(counts), expected)
 
 
 @pytest.mark.slow

@@ -201,11 +201,7 @@ CLEAN = {  # a recipe: schedule, counts of the run, updates in an epoch
         300 * 1849,
         1849,
     ),
-    "YOLOv8, cos_lr": (
-        js.per_epoch(js.LambdaLR(0.01, one_cycle(1, 0.01, 100)), 6),
-        100 * 6,
-        6,
-    ),
+    "YOLOv8, cos_lr": (js.per_epoch(js.LambdaLR(0.01, one_cycle(1, 0.01, 100)), 6), 100 * 6, 6),
     "detectron2, 1x": (
         js.ChainedScheduler([warmup(0.02, 1000, 0.001), js.MultiStepLR(0.02, [60_000, 80_000])]),
         90_000,
@@ -305,7 +301,8 @@ CLEAN = {  # a recipe: schedule, counts of the run, updates in an epoch
 def test_no_known_recipe_is_found_fault_with(recipe):
     schedule, num_counts, steps = CLEAN[recipe]
     assert js.check(schedule, num_counts, steps_per_epoch=steps) == []
-    assert js.check(schedule, num_counts) == []
+    if steps is not None:
+        assert js.check(schedule, num_counts) == []
 
 
 RUN = 90 * 391
@@ -380,26 +377,14 @@ PLANTED = [  # a schedule, what is found, what to write: of a run of 90 epochs o
         "updates-fed-epochs",
         js.MultiStepLR(0.1, [30 * 391, 60 * 391]),
     ),
-    (
-        js.per_epoch(js.StepLR(0.1, 30 * 391), 391),
-        "updates-fed-epochs",
-        js.StepLR(0.1, 30 * 391),
-    ),
+    (js.per_epoch(js.StepLR(0.1, 30 * 391), 391), "updates-fed-epochs", js.StepLR(0.1, 30 * 391)),
     (
         js.smooth_epochs(js.CosineAnnealingLR(0.1, RUN), 391),
         "updates-fed-epochs",
         js.CosineAnnealingLR(0.1, RUN),
     ),
-    (
-        js.per_epoch(js.PolynomialLR(0.1, RUN), 391),
-        "updates-fed-epochs",
-        js.PolynomialLR(0.1, RUN),
-    ),
-    (
-        js.per_epoch(js.OneCycleLR(0.1, RUN), 391),
-        "updates-fed-epochs",
-        js.OneCycleLR(0.1, RUN),
-    ),
+    (js.per_epoch(js.PolynomialLR(0.1, RUN), 391), "updates-fed-epochs", js.PolynomialLR(0.1, RUN)),
+    (js.per_epoch(js.OneCycleLR(0.1, RUN), 391), "updates-fed-epochs", js.OneCycleLR(0.1, RUN)),
     (
         js.per_epoch(then(UPDATES_5, 1955, js.CosineAnnealingLR(0.1, 85 * 391)), 391),
         "updates-fed-epochs",
@@ -465,11 +450,7 @@ PLANTED = [  # a schedule, what is found, what to write: of a run of 90 epochs o
         "cycle-cut-short",
         js.CosineAnnealingWarmRestarts(0.1, RUN),
     ),
-    (
-        js.CyclicLR(0.001, 0.1, 30_000),
-        "cycle-cut-short",
-        js.CyclicLR(0.001, 0.1, RUN // 2),
-    ),
+    (js.CyclicLR(0.001, 0.1, 30_000), "cycle-cut-short", js.CyclicLR(0.001, 0.1, RUN // 2)),
     (
         js.per_epoch(js.CyclicLR(0.001, 0.1, 60, 120), 391),
         "cycle-cut-short",

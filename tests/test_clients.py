@@ -88,15 +88,10 @@ def test_schedule_free_over_a_base_optimizer_with_the_schedule():
     assert falls(values) == LRS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
-    [
-        optax.contrib.prodigy,
-        *(
-            pytest.param(make, marks=pytest.mark.slow)
-            for make in (optax.contrib.acprop, optax.contrib.ademamix, optax.contrib.muon)
-        ),
-    ],
+    [optax.contrib.prodigy, optax.contrib.acprop, optax.contrib.ademamix, optax.contrib.muon],
 )
 def test_contrib_optimizers_scale_their_updates_by_the_schedule(make):
     params = jnp.full(4, 0.5)  # a vector, for which muon has an Adam

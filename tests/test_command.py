@@ -330,10 +330,7 @@ def test_a_wrong_command_line_is_status_2_and_shows_the_usage(argv):
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     status, _, err = run("show", MILESTONES, "--plot", "lr.png")
-    assert (status, err) == (
-        2,
-        "jaxsched: error: plot needs matplotlib: pip install matplotlib\n",
-    )
+    assert (status, err) == (2, "jaxsched: error: plot needs matplotlib: pip install matplotlib\n")
 
 
 PIECES = [
@@ -401,19 +398,9 @@ def slow(*values):
     ("argv", "streams", "status", "message"),
     [
         slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
-        slow(
-            ("check", MILESTONES, "--counts", "9"),
-            ">&-",
-            2,
-            "jaxsched: error: standard output is",
-        ),
+        slow(("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard"),
         (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
-        slow(
-            ("check", MILESTONES, "--counts", "9"),
-            ">/dev/full",
-            2,
-            "jaxsched: error: No space left",
-        ),
+        slow(("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space"),
         slow(("show", MILESTONES), ">&- 2>&-", 2, ""),
         slow(("show", "x"), "2>&-", 2, ""),
         slow(("show", "x"), "2>/dev/full", 2, ""),

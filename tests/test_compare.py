@@ -1,5 +1,6 @@
 """compare: equal logs are equal, a planted mistake is found, and nothing else is."""
 
+import collections
 import inspect
 import itertools
 import time
@@ -295,7 +296,9 @@ COUNTS = np.arange(170)
 
 
 def planted():
-    for recipe in RECIPES:
+    """Each mistake in each recipe, and each two in two of them: the most composed ones."""
+    kept = collections.Counter()
+    for recipe in reversed(RECIPES):
         known = inspect.signature(recipe).parameters
         names = [
             name for name, (_, changed, _) in MISTAKES.items() if known.keys() >= changed.keys()
@@ -307,10 +310,14 @@ def planted():
                 ("restart", "back"),
             ]:
                 continue
+            is_first = len(together) == 1 or recipe is step
+            is_simpler = (recipe.__name__, *together) in SIMPLER
+            kept[together] += 1
+            if kept[together] > 2 and not (is_first or is_simpler):
+                continue
             expected = sorted(MISTAKES[name][0] for name in together)
             if recipe is one_cycle:
                 expected = [code.replace("base-lr", "max-lr") for code in expected]
-            is_first = len(together) == 1 or recipe is step
             yield pytest.param(
                 recipe,
                 together,
@@ -500,7 +507,7 @@ def optax_plateau(metrics, **kwargs):
 METRICS = [1.0, 0.8, *[0.9] * 5, 0.7, *[0.75] * 6, 0.6, 0.5, *[0.55] * 9]
 
 
-@pytest.mark.parametrize(("patience", "cooldown"), [(1, 2), (3, 0)])
+@pytest.mark.parametrize(("patience", "cooldown"), [(1, 2), pytest.param(3, 0, marks=SLOW)])
 def test_optaxs_plateau_is_one_bad_epoch_early(patience, cooldown):
     with standard:
         scales = optax_plateau(METRICS, factor=0.5, patience=patience, cooldown=cooldown)
@@ -599,16 +606,8 @@ def test_one_wrong_row_is_named(schedule, row, lr):
     ("schedule", "other", "found"),
     [
         (cosine(), js.PolynomialLR(0.1, 90), ["another-class"]),
-        (
-            cosine(),
-            js.CosineAnnealingWarmRestarts(0.1, 30),
-            ["another-T-max", "another-class"],
-        ),
-        (
-            multi_step(),
-            js.MultiStepLR(0.1, [30, 60, 110]),
-            ["another-gamma", "another-milestones"],
-        ),
+        (cosine(), js.CosineAnnealingWarmRestarts(0.1, 30), ["another-T-max", "another-class"]),
+        (multi_step(), js.MultiStepLR(0.1, [30, 60, 110]), ["another-gamma", "another-milestones"]),
         (js.MultiStepLR(0.1, [30]), js.MultiStepLR(0.1, [60]), ["another-milestones"]),
         (one_cycle(), js.OneCycleLR(0.1, 120, pct_start=0.4), ["another-pct-start"]),
     ],
@@ -623,7 +622,7 @@ def test_what_differs_is_named_and_the_schedule_gives_the_log(schedule, other, f
     ("schedule", "other"),
     [
         (epochs_of_cosine(), epochs_of_steps()),
-        (warmup_cosine(), warmup_steps()),
+        pytest.param(warmup_cosine(), warmup_steps(), marks=SLOW),
     ],
 )
 def test_another_schedule_is_read_from_the_log(schedule, other):

@@ -41,8 +41,7 @@ def test_losses_lrs_and_weights_are_those_of_torch():
     sgd = STORED["sgd"]
     schedule = js.per_epoch(js.StepLR(sgd["lr"], **STORED["StepLR"]), steps_per_epoch=5)
     tx = optax.chain(
-        optax.add_decayed_weights(sgd["weight_decay"]),
-        injected(schedule, momentum=sgd["momentum"]),
+        optax.add_decayed_weights(sgd["weight_decay"]), injected(schedule, momentum=sgd["momentum"])
     )
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -107,10 +106,7 @@ def imagenets(steps_per_epoch):
         milestones=[warmup],
     )
     theirs = optax.join_schedules(
-        [
-            optax.linear_schedule(0.0, base_lr, warmup),
-            optax.cosine_decay_schedule(base_lr, rest),
-        ],
+        [optax.linear_schedule(0.0, base_lr, warmup), optax.cosine_decay_schedule(base_lr, rest)],
         [warmup],
     )
     return ours, theirs
@@ -204,6 +200,7 @@ def test_lm1b(standard_promotion):
     assert state.params["kernel"].sharding.is_equivalent_to(params["kernel"].sharding, 2)
 
 
+@pytest.mark.slow
 def test_mnist(standard_promotion):
     """examples/mnist: an nnx.Optimizer, with the schedule as it is."""
     model = nnx.Linear(2, 2, rngs=nnx.Rngs(0))

@@ -99,6 +99,7 @@ def test_rows_numbered_from_1_are_read_from_count_0():
     assert "They are numbered from 1, which is count 0." in found.notes
 
 
+@pytest.mark.slow
 def test_a_million_rows():
     warmup, cosine = js.LinearLR(3e-4, 0.0, total_iters=2000), js.CosineAnnealingLR(3e-4, 998000)
     schedule = js.SequentialLR([warmup, cosine], [2000])

@@ -221,35 +221,15 @@ FORMATS = [  # what writes it, the schedule, how it is compared, what the notes 
     (trainer_state, COSINE, {}, ["numbered from 1: the first one is count 49. Read otherwise, 19"]),
     (old_trainer_state, COSINE, {}, ["The first one is count 50. Read otherwise, 19 of them"]),
     (lightning, COSINE, {}, ["The learning rates are in 'lr-SGD'."]),
-    (
-        ultralytics,
-        EPOCHS_OF_COSINE,
-        {},
-        ["'lr/pg1', 'lr/pg2', which are equal", "from 1"],
-    ),
+    (ultralytics, EPOCHS_OF_COSINE, {}, ["'lr/pg1', 'lr/pg2', which are equal", "from 1"]),
     (wandb_csv, COSINE, {}, ["train/learning_rate'. 'train/global_step' counts the rows."]),
     (wandb_history, COSINE, {}, ["in 'train/lr'. 'train/global_step' counts the rows."]),
     (mmengine, COSINE, {}, ["numbered from 1: the first one is count 49."]),
-    (
-        mmcv,
-        ENDS,
-        {"steps_per_epoch": LENGTH},
-        ["'iter' starts again", "1 rows are pa"],
-    ),
-    (
-        keras,
-        ENDS,
-        {"steps_per_epoch": LENGTH},
-        ["is read after the last update of its epoch"],
-    ),
+    (mmcv, ENDS, {"steps_per_epoch": LENGTH}, ["'iter' starts again", "1 rows are pa"]),
+    (keras, ENDS, {"steps_per_epoch": LENGTH}, ["is read after the last update of its epoch"]),
     (keras_by_epochs, EPOCHS_OF_COSINE, {}, ["The rows are epochs of 100 updates"]),
     (timm_summary, EPOCHS_OF_COSINE, {}, ["'epoch' counts the rows."]),
-    (
-        detr,
-        EPOCHS_OF_COSINE,
-        {},
-        ["rates are in 'train_lr'. 'epoch' counts the rows."],
-    ),
+    (detr, EPOCHS_OF_COSINE, {}, ["rates are in 'train_lr'. 'epoch' counts the rows."]),
     (tensorboard_csv, COSINE, {}, ["The learning rates are in 'Value'."]),
     (tensorboard_json, COSINE, {}, ["The learning rates are in 'Value'."]),
     (mlflow, COSINE, {}, []),
@@ -466,11 +446,7 @@ def test_what_counts_nothing_is_said():
 @pytest.mark.parametrize("name", ["step", "iter"])
 def test_a_step_that_starts_again_in_each_epoch(first_epoch, first_step, name):
     counts = np.arange(90)
-    log = {
-        "epoch": counts // 18 + first_epoch,
-        name: counts % 18 + first_step,
-        "lr": DECAY(counts),
-    }
+    log = {"epoch": counts // 18 + first_epoch, name: counts % 18 + first_step, "lr": DECAY(counts)}
     comparison = js.compare(DECAY, log)
     assert comparison and comparison.num_rows == 90
     assert f"{name!r} starts again in each epoch of 18 updates." in comparison.notes

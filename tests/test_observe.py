@@ -242,8 +242,11 @@ def nnx_update(model, optimizer, **kwargs):
     return before - model.bias[...]
 
 
-@pytest.mark.parametrize("jit", [lambda f: f, nnx.jit], ids=["outside nnx.jit", "under nnx.jit"])
-@pytest.mark.parametrize("part", [lambda o: o, lambda o: o.opt_state], ids=["whole", "opt_state"])
+@pytest.mark.parametrize(
+    ("jit", "part"),
+    [(lambda f: f, lambda o: o.opt_state), (nnx.jit, lambda o: o)],
+    ids=["its opt_state, outside nnx.jit", "under nnx.jit"],
+)
 def test_an_nnx_optimizer_is_told_in_place(jit, part):
     model, optimizer = nnx_optimizer()
     update = nnx.jit(nnx_update)
@@ -308,7 +311,9 @@ def test_an_nnx_optimizer_split_and_merged():
 
 
 @pytest.mark.filterwarnings("ignore")  # Orbax's own
-@pytest.mark.parametrize("saved_after", [1, 3, 7])  # before a bad one, in a cut, near the end
+@pytest.mark.parametrize(  # in a cut, before a bad one, near the end
+    "saved_after", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 7))]
+)
 def test_an_orbax_round_trip_goes_on_as_if_nothing_was(tmp_path, saved_after):
     import orbax.checkpoint as ocp
 

@@ -116,7 +116,8 @@ slow = pytest.mark.slow
     ],
 )
 def test_on_the_device_it_is_torch_to_the_last_bit_of_float32(class_name, way):
-    schedules, traces = zip(*schedules_and_traces(class_name), strict=True)
+    every = 1 if way is jitted else 4  # the same formulas, and `eager` compiles each by itself
+    schedules, traces = zip(*[*schedules_and_traces(class_name)][::every], strict=True)
     assert_float32(way(schedules, [*map(len, traces)]), traces, class_name)
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -258,7 +259,14 @@ def test_no_values_are_too_strange_to_draw(schedule, num_counts, tmp_path):
     assert (tmp_path / "lr.svg").stat().st_size > 1000
 
 
-def test_without_axes_it_is_a_figure_of_pyplot_and_needs_no_display():
+def test_without_axes_it_is_a_figure_of_pyplot():
+    plt.switch_backend("agg")
+    assert plt.gca() is not (ax := js.plot(COSINE, 9)) and plt.gca() is ax
+    plt.close("all")
+
+
+@pytest.mark.slow
+def test_without_axes_it_needs_no_display():
     program = """
 import jaxsched as js
 ax = js.plot(js.StepLR(0.1, 3), 9)

@@ -201,10 +201,7 @@ def test_what_is_not_dropped_is_carried_on():
     [
         ("fp16 with skipped updates", "tx", [n for n, b in enumerate(BATCHES) if b < 99]),
         pytest.param(
-            "fp16 with skipped updates: updates",
-            "only_updates",
-            range(56),
-            marks=pytest.mark.slow,
+            "fp16 with skipped updates: updates", "only_updates", range(56), marks=pytest.mark.slow
         ),
     ],
 )

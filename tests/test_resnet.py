@@ -235,10 +235,7 @@ REFUSED = {
         b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.",
         "names numpy.ndarray.tofile",
     ),
-    "by the newer opcode": (
-        b"\x80\x04\x8c\x08builtins\x8c\x04open\x93.",
-        "names builtins.open",
-    ),
+    "by the newer opcode": (b"\x80\x04\x8c\x08builtins\x8c\x04open\x93.", "names builtins.open"),
     "as an instance": (b"(" + OPEN + named("builtins", "open", b"i") + b".", "names builtins.open"),
     "as an object": (b"(" + named("builtins", "open") + OPEN + b"o.", "names builtins.open"),
     "as a new object": (named("io", "FileIO") + b"(" + OPEN + b"t\x81.", "names io.FileIO"),
@@ -430,6 +427,7 @@ def program(args, **changes):
     return resnet.Program(args, data, jax.devices()[:1], js.MultiStepLR(0.1, []))
 
 
+@slow
 def test_crops_and_flips_are_whole_pixels_of_the_image_and_of_zeros_around_it():
     data = resnet_parts.digits()._replace(flip=True)
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
@@ -451,7 +449,7 @@ def test_crops_and_flips_are_whole_pixels_of_the_image_and_of_zeros_around_it():
     assert (found != augment(jax.random.key(1))).any()
 
 
-@pytest.mark.parametrize("only_kernels", [False, True])
+@pytest.mark.parametrize("only_kernels", [pytest.param(False, marks=slow), True])
 def test_weight_decay_leaves_batch_norm_and_biases_alone_if_told_to(only_kernels):
     flag = ["--decay-kernels-only"] if only_kernels else []
     built = program(arguments("--weight-decay", 0.5, *flag))

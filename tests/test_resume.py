@@ -32,10 +32,7 @@ Y = np.random.default_rng(1).normal(size=(LAST, 8)).astype(np.float32)
 
 def multistep():
     schedule = js.per_epoch(js.MultiStepLR(0.1, [2, 3], gamma=0.5), EPOCH)
-    return optax.chain(
-        optax.add_decayed_weights(0.1),
-        injected(schedule, momentum=0.9),
-    )
+    return optax.chain(optax.add_decayed_weights(0.1), injected(schedule, momentum=0.9))
 
 
 def one_cycle():
@@ -157,10 +154,7 @@ def test_saved_by_orbax_it_goes_on_to_the_last_bit(tmp_path, make, saved_after):
 def test_the_schedule_is_the_programs_and_not_the_checkpoints(tmp_path):
     def other():
         schedule = js.per_epoch(js.MultiStepLR(0.7, [1, 2], gamma=0.1), EPOCH)
-        return optax.chain(
-            optax.add_decayed_weights(0.1),
-            injected(schedule, momentum=0.9),
-        )
+        return optax.chain(optax.add_decayed_weights(0.1), injected(schedule, momentum=0.9))
 
     save(tmp_path / "run", uninterrupted(multistep)[2][6])
     resumed = restore(tmp_path / "run", initial(other()))

@@ -37,11 +37,7 @@ RESTARTS = {"last_epoch": 3, "T_0": 2, "T_mult": 2, "eta_min": 0.0, "T_i": 4}
 COUNTS = {  # state_dicts, the updates of an epoch, and the count where the next update stands
     "the updates": ({"last_epoch": 7}, 1, 7),
     "the start": ({"last_epoch": 0}, 391, 0),
-    "epochs": (
-        {"last_epoch": 7, "_step_count": 8, "base_lrs": [0.1], "gamma": 0.9},
-        391,
-        2737,
-    ),
+    "epochs": ({"last_epoch": 7, "_step_count": 8, "base_lrs": [0.1], "gamma": 0.9}, 391, 2737),
     "epochs of unequal length": ({"last_epoch": 5}, [3, 1, 2], 10),
     "before the last length": ({"last_epoch": 2}, [3, 1, 2], 4),
     "SequentialLR": (
@@ -118,12 +114,7 @@ def test_the_scheduler_itself_says_it_too(class_name):
         ),
         ({"last_epoch": -1}, {}, ValueError, "must have started, got last_epoch -1"),
         ({"last_epoch": None}, {}, TypeError, "must have a number `last_epoch`, got None"),
-        (
-            {},
-            {},
-            TypeError,
-            "the state_dict.. of a scheduler, got {}, which has no number",
-        ),
+        ({}, {}, TypeError, "the state_dict.. of a scheduler, got {}, which has no number"),
         ({"last_epoch": True}, {}, TypeError, "must have a number `last_epoch`, got True"),
         ({"last_epoch": 1}, {"steps_per_epoch": 0}, ValueError, "`steps_per_epoch` must be an in"),
         ({"last_epoch": 1}, {"steps_per_epoch": []}, ValueError, "`steps_per_epoch` must hold"),

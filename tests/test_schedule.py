@@ -14,24 +14,18 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests.schedules import (
-    ARGUMENTS,
-    LONG,
-    MORE,
-    OF_FUNCTIONS,
-    SHORT,
-    inverse,
-    jitted,
-    traced,
-    warmup,
-)
+from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, jitted, traced, warmup
 
 CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
 SCHEDULES = SHORT + LONG + MORE + OF_FUNCTIONS
 every_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 # What is done once, in the base: with a table, a formula, and a function.
-OF_THE_BASE = [js.StepLR(0.1, 3), js.ExponentialLR(0.1, 0.99999), js.per_epoch(inverse, 3)]
+OF_THE_BASE = [
+    js.StepLR(0.1, 3),
+    js.ExponentialLR(0.1, 0.99999),
+    js.per_epoch(lambda n: 1 / (n + 1.0), 3),
+]
 in_the_base = pytest.mark.parametrize("schedule", OF_THE_BASE, ids=lambda s: type(s).__name__)
 
 

@@ -115,15 +115,18 @@ def test_under_x64_too(kind, x64):
         assert (got.dtype, got.weak_type) == (jnp.float64 if x64 else jnp.float32, True)
 
 
-@every_kind
+STEPS = js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), [2, 1])
+PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
+
+
 @pytest.mark.parametrize(
-    "schedule",
+    ("schedule", "kind"),
     [
-        js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), [2, 1]),
-        pytest.param(js.CosineAnnealingWarmRestarts(0.5, 3, 2), marks=slow),
-        js.ReduceLROnPlateau(0.5, factor=0.5, patience=0),
+        (STEPS, AxisType.Auto),
+        (PLATEAU, AxisType.Explicit),
+        pytest.param(STEPS, AxisType.Explicit, marks=slow),
+        pytest.param(PLATEAU, AxisType.Auto, marks=slow),
     ],
-    ids=lambda s: type(s).__name__,
 )
 def test_a_train_step_over_sharded_batches_and_parameters(schedule, kind):
     """The counts and the state are replicated, parameters and batch are not."""

@@ -157,24 +157,24 @@ def test_integers_have_32_bits_where_numbers_are_traced():
     assert "i64>" not in text(schedules), [s for s in schedules if "i64>" in text([s])]
 
 
-@pytest.mark.parametrize(
-    ("schedule", "count", "expected"),
-    [
-        (js.StepLR(1.0, 2**40, 0.5), 2**31 - 1, 1.0),
-        (js.LinearLR(1.0, 0.5, 1.0, 2**40), 2**31 - 1, 0.5 + 2**-10),
-        (js.per_epoch(js.StepLR(1.0, 1, 0.5), [2**30] * 5), 2**31 - 1, 0.5),
-        (js.SequentialLR([js.ConstantLR(1.0), js.StepLR(9.0, 5)], [2**40]), 2**31 - 1, 1.0),
-        (js.CyclicLR(0.0, 1.0, 2**31 - 1, 2**31 - 1), 2**31 - 1, 1.0),
-        (js.CosineAnnealingLR(1.0, 2**31 - 1), 2**31 - 1, 0.0),
-        (js.CosineAnnealingWarmRestarts(1.0, 2**30 - 1, 2), 2**31 - 1, 0.4999999992685),
-        (js.MultiStepLR(1.0, [2**31 - 1, 2**31], 0.5), 2**31 - 1, 0.5),
-        (js.MultiStepLR(1.0, [3, 2**31 - 1], 0.5), 2**31 - 1, 0.25),
-    ],
-)
-def test_where_numbers_do_not_fit_64_bits_are_used(schedule, count, expected):
-    for dtype in ("int32", "uint32"):
-        assert jax.jit(schedule)(jnp.asarray(count, dtype)) == np.float32(expected)
-    assert schedule(count) == pytest.approx(expected, rel=1e-9)
+def test_where_numbers_do_not_fit_64_bits_are_used():
+    largest = 2**31 - 1
+    expected = {  # there
+        js.StepLR(1.0, 2**40, 0.5): 1.0,
+        js.LinearLR(1.0, 0.5, 1.0, 2**40): 0.5 + 2**-10,
+        js.per_epoch(js.StepLR(1.0, 1, 0.5), [2**30] * 5): 0.5,
+        js.SequentialLR([js.ConstantLR(1.0), js.StepLR(9.0, 5)], [2**40]): 1.0,
+        js.CyclicLR(0.0, 1.0, largest, largest): 1.0,
+        js.CosineAnnealingLR(1.0, largest): 0.0,
+        js.CosineAnnealingWarmRestarts(1.0, 2**30 - 1, 2): 0.4999999992685,
+        js.MultiStepLR(1.0, [largest, 2**31], 0.5): 0.5,
+        js.MultiStepLR(1.0, [3, largest], 0.5): 0.25,
+    }
+    counts = [jnp.asarray(largest, dtype) for dtype in ("int32", "uint32")]
+    values = jax.jit(lambda counts: [[*map(s, counts)] for s in expected])(counts)
+    for (schedule, value), got in zip(expected.items(), values, strict=True):
+        assert got == [np.float32(value)] * 2, schedule
+        assert schedule(largest) == pytest.approx(value, rel=1e-9), schedule
 
 
 def test_traced_sizes_up_to_the_largest_int32():

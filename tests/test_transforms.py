@@ -11,24 +11,16 @@ from jax.sharding import Mesh, PartitionSpec as P
 import jaxsched as js
 from tests.schedules import LONG, LONG_COUNTS, SHORT
 
-CASES = [
-    pytest.param(schedule, counts, id=f"{length} {type(schedule).__name__}")
-    for length, schedules, counts in (
-        ("short", SHORT, np.arange(12)),
-        ("long", LONG, LONG_COUNTS),
-    )
-    for schedule in schedules
-]
+COUNTS = np.arange(12)
+CASES = {f"short {type(s).__name__}": (s, COUNTS) for s in SHORT}
+CASES |= {f"long {type(s).__name__}": (s, LONG_COUNTS) for s in LONG}
 # Tables, of one step and irregular, and formulas: what a transformation sees. The rest is slow.
 SEEN = {"short StepLR", "short MultiStepLR", "short LambdaLR", "long StepLR", "long SequentialLR"}
+MARKS = {name: () if name in SEEN else pytest.mark.slow for name in CASES}
 every_kind = pytest.mark.parametrize(
     ("schedule", "counts"),
-    [
-        pytest.param(*case.values, id=case.id, marks=() if case.id in SEEN else pytest.mark.slow)
-        for case in CASES
-    ],
+    [pytest.param(*case, id=name, marks=MARKS[name]) for name, case in CASES.items()],
 )
-COUNTS = np.arange(12)
 
 
 def float32(schedule, counts=COUNTS):

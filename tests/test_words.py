@@ -68,10 +68,7 @@ ARGUMENTS = {  # the first cell of a row of "Odd arguments": calls, and what bec
     'a milestone -3, 5.5, "5"; True': {
         f"MultiStepLR(0.1, [{m}])": REFUSED for m in ("-3", "5.5", "'5'", "True")
     },
-    "milestones 5, [[1]]": {
-        "MultiStepLR(0.1, 5)": REFUSED,
-        "MultiStepLR(0.1, [[1]])": REFUSED,
-    },
+    "milestones 5, [[1]]": {"MultiStepLR(0.1, 5)": REFUSED, "MultiStepLR(0.1, [[1]])": REFUSED},
     "milestones as a tuple, a generator, an array, a range": {
         f"MultiStepLR(0.1, {m})": SAME
         for m in ("(3, 5)", "(n for n in (3, 5))", "np.array([3, 5])", "range(3)")
@@ -395,6 +392,7 @@ exported.serialize()
 """
 
 
+@pytest.mark.slow
 def test_export_of_an_update_needs_what_the_page_says():
     assert "register optax's own classes first" in flat("resume")
     done = subprocess.run([sys.executable, "-c", EXPORTED], capture_output=True, text=True)

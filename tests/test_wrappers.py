@@ -139,11 +139,11 @@ def works(run, *arguments):
         return None
 
 
-TABLE = {
+OF_INJECTED = {
     **{f"{name}, injected": lambda s, w=w: w(injected(s)) for name, w in WRAPPERS.items()},
-    **{f"{name}, sgd": lambda s, w=w: w(optax.sgd(s)) for name, w in WRAPPERS.items()},
     **HYPERPARAMETERS,
 }
+OF_SGD = {f"{name}, sgd": lambda s, w=w: w(optax.sgd(s)) for name, w in WRAPPERS.items()}
 ALL_OPTIMIZERS = {
     **{
         f"injected {n}": lambda s, f=f: optax.inject_hyperparams(f)(s)
@@ -153,8 +153,12 @@ ALL_OPTIMIZERS = {
 }
 every_one = pytest.mark.parametrize(
     ("number", "table"),
-    [(63, TABLE), pytest.param(75, ALL_OPTIMIZERS, marks=pytest.mark.slow)],
-    ids=["wrappers", "optimizers"],
+    [
+        (36, OF_INJECTED),
+        pytest.param(27, OF_SGD, marks=pytest.mark.slow),
+        pytest.param(75, ALL_OPTIMIZERS, marks=pytest.mark.slow),
+    ],
+    ids=["wrappers", "wrappers of sgd", "optimizers"],
 )
 every_type = pytest.mark.parametrize(
     ("x64", "dtype"),
