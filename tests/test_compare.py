@@ -748,6 +748,7 @@ def test_torchs_one_cycle_runs_on_for_one_count(strategy, start):
     (finding,) = js.compare(schedule, whole[1:]).diagnoses
     assert finding.code == ("another-warmup" if start else "read-after-step")  # a shorter one
     assert js.compare(schedule, {"step": range(1, start + 51), "lr": whole[1:]}).equal
+    assert js.compare(schedule, [*whole, whole[-2]]).count == start + 50  # torch's log ends there
     later = js.compare(schedule, [*whole[:-1], whole[-2], beyond])
     assert (later.equal, later.count) == (False, start + 51)
 

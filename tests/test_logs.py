@@ -952,3 +952,8 @@ def test_a_learning_rate_that_changes_within_epochs_needs_a_step(tool):
         js.StepLR(0.1, 2), {"epoch": twice, "lr": [0.1, 0.1, 0.1, 0.01, 0.01, 0.001]}
     )
     assert (found.equal, found.count) == (False, 2)
+    plateau, halves = js.ReduceLROnPlateau(0.1, patience=0), [0, 0, 1, 1, 2, 2]
+    log = {"epoch": halves, "lr": [0.1, 0.1, 0.01, 0.01, 0.01, 0.01]}
+    assert js.compare(plateau, log | {"val_loss": [5, 5, 4, 3, 2, 1]}).equal
+    log["lr"] = [0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
+    assert js.compare(plateau, log | {"val_loss": [5, 4, 4, 3, 2, 1]}).equal

@@ -69,7 +69,7 @@ def numbered(record: Record, clock: Clock | None) -> Rows:
     elif record.in_epochs and clock is not None:
         numberings = _of_epochs(_from_0_or_1(labels[places]), clock)
     else:
-        if record.in_epochs:
+        if record.in_epochs and not record.metrics:  # a plateau may be told many in an epoch
             _check_updates_are_told(record, labels[places])
         numberings = _from_0_or_1(labels[places])
     return Rows(record, numberings, (*record.notes, *notes))
