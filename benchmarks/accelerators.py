@@ -162,9 +162,9 @@ def measure_on_tpu(schedule: Any) -> OnTpu:
     )
 
 
-def update(lr: Any) -> tuple[Any, tuple]:
-    """An SGD update of one array."""
-    tx, params = optax.sgd(lr), np.ones((8, 8), np.float32)
+def update(lr: Any, size: int) -> tuple[Any, tuple]:
+    """An SGD update of one square matrix."""
+    tx, params = optax.sgd(lr), np.ones((size, size), np.float32)
 
     def sgd(params, state, grads):
         updates, state = tx.update(grads, state, params)
@@ -173,8 +173,8 @@ def update(lr: Any) -> tuple[Any, tuple]:
     return sgd, (params, tx.init(params), params)
 
 
-def kernels_of_update(lr: Any) -> int:
-    function, arguments = update(lr)
+def kernels_of_update(lr: Any, size: int = 8) -> int:
+    function, arguments = update(lr, size)
     return len(kernels(compile_for(gpu(), function, *arguments)))
 
 

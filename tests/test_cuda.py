@@ -24,9 +24,22 @@ def test_an_update_launches_no_more_kernels_than_with_optaxs_schedule(name, upda
 
 
 @pytest.mark.parametrize("schedule", SHORT + LONG, ids=by_class)
-def test_an_update_launches_no_more_kernels_than_one_that_counts(schedule):
-    counting = accelerators.kernels_of_update(optax.constant_schedule(0.1))
-    assert accelerators.kernels_of_update(schedule) <= counting
+def test_a_learning_rate_is_at_most_one_kernel_beside_a_layer(schedule):
+    assert added_to_a_layer(schedule) <= 1
+
+
+@pytest.mark.parametrize("adapter", [js.per_epoch, js.smooth_epochs])
+def test_restarts_under_an_adapter_are_at_most_two(adapter):
+    restarts = js.CosineAnnealingWarmRestarts(0.1, T_0=2, T_mult=2)
+    assert added_to_a_layer(adapter(restarts, 7)) <= 2  # one of them divides
+
+
+def added_to_a_layer(schedule):
+    constant, scheduled = (
+        accelerators.kernels_of_update(lr, size=1024)
+        for lr in (optax.constant_schedule(0.1), schedule)
+    )
+    return scheduled - constant
 
 
 def test_optaxs_late_boundary_is_in_its_program_too():
