@@ -239,6 +239,25 @@ def test_equal_schedules_share_one_compiled_program(monkeypatch):
     assert len(traces) == 1
 
 
+def test_outside_of_jit_schedules_that_hold_arrays_share_one_compiled_program(monkeypatch):
+    traces, lrs = count_traces(monkeypatch), np.array([0.1, 0.3])
+    for size in (11, 5):
+        schedule = js.per_epoch(js.StepLR(lrs, jnp.int32([size, 7]), gamma=0.3), 2)
+        for count in (30, np.int64(30), jnp.int32(30)):
+            want = [js.StepLR(lr, step, 0.3)(15) for lr, step in zip(lrs, (size, 7), strict=True)]
+            np.testing.assert_array_equal(schedule(count), np.float32(want))
+    assert len(traces) == 1 + 2 * 3 * 2  # and those of `want`
+    with jax.enable_x64(True):  # the doubles that they hold stay doubles
+        np.testing.assert_allclose(schedule(30), want, rtol=1e-13)
+
+
+@pytest.mark.parametrize("lr", [0.5, jnp.float32(0.5)])
+def test_without_jit_it_is_the_same(lr):
+    with jax.disable_jit():
+        value = js.StepLR(lr, 3)(jnp.int32(4))
+    assert (value, value.dtype, value.weak_type) == (np.float32(0.05), jnp.float32, True)
+
+
 def test_new_numbers_in_a_schedule_argument_retrace_nothing(monkeypatch):
     traces = count_traces(monkeypatch)
     call = jax.jit(lambda schedule, count: schedule(count))
@@ -270,7 +289,7 @@ def test_holding_arrays_a_python_count_answers_as_a_jax_count():
 
     for count, expected in ((4, 0.5), (5, 0.25)):
         jitted = jax.jit(values, static_argnums=(0, 1))(schedules, count)
-        for value in [*values(schedules[:1], count), *jitted]:
+        for value in [*values(schedules, count), *jitted]:
             assert isinstance(value, jax.Array)
             assert (value.shape, value.dtype, value.weak_type) == ((), jnp.float32, True)
             assert value == expected

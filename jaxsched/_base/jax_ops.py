@@ -42,10 +42,10 @@ class JaxOps(Ops):
     def quotient(self, count, n):
         # lax.div rounds towards 0. For counts that is down. `//` adds six instructions for negative
         # numbers.
-        return jax.lax.div(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
+        return jax.lax.div(*jnp.broadcast_arrays(count, jnp.asarray(n, count.dtype)))
 
     def remainder(self, count, n):
-        return jax.lax.rem(count, jnp.broadcast_to(jnp.asarray(n, count.dtype), count.shape))
+        return jax.lax.rem(*jnp.broadcast_arrays(count, jnp.asarray(n, count.dtype)))
 
     def ratio(self, a, b):
         return elementary.double(a) / elementary.double(b)

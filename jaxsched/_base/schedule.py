@@ -201,18 +201,28 @@ class Schedule(Frozen):
         with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
             if isinstance(count, int):
                 count = np.asarray(count, np.int32 if count <= INT32_MAX else np.int64)
-            kind = self._kind(count.dtype, dtype)
-            arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
-            value = _on_auto_axes(functools.partial(self._in_context, dtype, kind), count, arrays)
-        return as_result(value)
+            arrays, compute = None, self._computed
+            if not self._is_concrete:
+                arrays = jax.tree.map(lambda x: x if is_array(x) else None, self)
+                numbers = jax.tree.leaves((count, arrays))
+                if not any(isinstance(x, jax.core.Tracer) for x in numbers):
+                    compute = self._program
+            return compute(dtype, self._kind(count.dtype, dtype), count, arrays)
+
+    def _computed(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
+        compute = functools.partial(self._in_context, dtype, kind)
+        value = _on_auto_axes(compute, count, arrays)
+        with jax.enable_x64(dtype == np.float64):
+            return as_result(value)
 
     def _in_context(self, dtype: np.dtype, kind: Any, count: Any, arrays: Any) -> jax.Array:
         if count.dtype.itemsize == 8:
             count = jnp.minimum(count, np.asarray(COUNT_MAX, count.dtype))
         count = jnp.maximum(jnp.asarray(count), 0).astype(kind)
         schedule = self
-        if not self._is_concrete:
-            schedule = jax.tree.map(functools.partial(_widen, kind=kind), self, arrays)
+        if arrays is not None:
+            widen = functools.partial(_widen, kind=kind)
+            schedule = jax.tree.map(widen, self, arrays, is_leaf=lambda x: x is None)
         value = schedule._at(count, 0, JaxOps(dtype))
         return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
 
@@ -251,16 +261,24 @@ class Schedule(Frozen):
         return all(x._is_concrete if is_member(x) else type(x) in (int, float) for x in leaves)
 
     @functools.cached_property
-    def _program(self) -> Callable[[Any], jax.Array]:
-        """The compiled program. Equal schedules share it while one of them lives, and a while
-        longer, so that a schedule that is made in a loop is not compiled each time."""
-        key = Static((type(self), *self._values()))
-        program = _programs.get(key)
-        if program is None:
-            # Of a copy, so that the program does not keep the schedule that keeps it.
+    def _program(self) -> Callable[..., jax.Array]:
+        """The compiled program: of the count, or of arrays too. Equal schedules share it while one
+        of them lives, and a while longer, so that a schedule that is made in a loop is not compiled
+        each time."""
+        # Of a copy, so that the program does not keep the schedule that keeps it, nor its arrays.
+        if self._is_concrete:
             twin = object.__new__(type(self))
             vars(twin).update(vars(self))
-            program = _programs[key] = jax.jit(twin._on_device)
+        else:
+            twin = jax.tree.map(lambda x: None if is_array(x) else x, self)
+        key = Static((type(self), *twin._values()))
+        program = _programs.get(key)
+        if program is None:
+            if self._is_concrete:
+                program = jax.jit(twin._on_device)
+            else:
+                program = jax.jit(twin._computed, static_argnums=(0, 1))
+            _programs[key] = program
             _recent_programs.append(program)
         return program
 
