@@ -48,7 +48,7 @@ def stack(schedules: Sequence[S]) -> S:
     >>> import jax, jaxsched as js
     >>> schedules = [js.MultiStepLR(0.5, [1], gamma=0.5), js.MultiStepLR(0.25, [1, 2], gamma=0.5)]
     >>> stacked = js.stack(schedules)
-    >>> jax.vmap(lambda schedule: schedule(2))(stacked)
+    >>> jax.jit(jax.vmap(lambda schedule: schedule(2)))(stacked)
     Array([0.25  , 0.0625], dtype=float32, weak_type=True)
     >>> js.unstack(stacked) == schedules
     True
