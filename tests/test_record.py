@@ -221,6 +221,15 @@ def test_what_is_wrong_in_a_file_is_said(tmp_path, text):
         read_log(tmp_path / "log")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize(
+    "text", ["epoch,lr\r\n0,0.5\r\n1,0.25\r\n", "µ epoch: 0 lr: 0.5\nµ epoch: 1 lr: 0.25\n"]
+)
+def test_a_file_of_windows_is_read(tmp_path, text, encoding):
+    (tmp_path / "log").write_bytes(text.encode(encoding))
+    assert read_log(tmp_path / "log").lrs.tolist() == [0.5, 0.25]
+
+
 def test_what_is_no_file_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing.csv"):
         read_log(tmp_path / "missing.csv")
@@ -228,7 +237,7 @@ def test_what_is_no_file_is_said(tmp_path):
         read_log(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_log(str(tmp_path / "events.out.tfevents.1"))
-    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "binary").write_bytes(b"\xff\xfb\x90")
     with pytest.raises(ValueError, match="cannot be read: 'utf-8' codec"):
         read_log(tmp_path / "binary")
     os.mkfifo(tmp_path / "pipe")

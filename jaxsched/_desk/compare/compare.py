@@ -97,7 +97,7 @@ def compare(
     optax-late            one count late at some boundaries, as optax's staircase under jit
     plateau-early         one bad epoch early, as optax's plateau
     one-row               one row is wrong: which
-    another-schedule      another one, which `identify` reads out of the log
+    another-schedule      another one, which identify reads out of the log
     restart               goes on from count 0 or from another count: where
     float32-arithmetic    differs only by what float32 arithmetic loses; may come with the others
     ```

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -30,10 +31,17 @@ def read_file(
     if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
         raise ValueError(f"{where} must be a file of at most {_MOST_BYTES >> 20} MiB")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding=_encoding(path), newline="") as file:
             return _text(where, file, is_wanted, is_header)
     except (csv.Error, ValueError, RecursionError) as error:
         raise ValueError(f"{where} cannot be read: {error}") from None
+
+
+def _encoding(path: str) -> str:
+    with open(path, "rb") as file:
+        mark = file.read(2)
+    # PowerShell writes UTF-16, as of `python train.py > log.txt`.
+    return "utf-16" if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _text(
