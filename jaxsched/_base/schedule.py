@@ -265,20 +265,19 @@ class Schedule(Frozen):
         """The compiled program: of the count, or of arrays too. Equal schedules share it while one
         of them lives, and a while longer, so that a schedule that is made in a loop is not compiled
         each time."""
-        # Of a copy, so that the program does not keep the schedule that keeps it, nor its arrays.
+        # Of a copy, so that the program keeps neither the schedule that keeps it nor its arrays.
         if self._is_concrete:
             twin = object.__new__(type(self))
-            vars(twin).update(vars(self))
+            vars(twin).update(vars(self))  # with what is computed already
         else:
             twin = jax.tree.map(lambda x: None if is_array(x) else x, self)
         key = Static((type(self), *twin._values()))
         program = _programs.get(key)
         if program is None:
-            if self._is_concrete:
-                program = jax.jit(twin._on_device)
-            else:
-                program = jax.jit(twin._computed, static_argnums=(0, 1))
-            _programs[key] = program
+            compute, static = (
+                (twin._on_device, ()) if self._is_concrete else (twin._computed, (0, 1))
+            )
+            program = _programs[key] = jax.jit(compute, static_argnums=static)
             _recent_programs.append(program)
         return program
 
