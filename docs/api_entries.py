@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import jaxsched
-from jaxsched._base import arguments, schedule
+from jaxsched._base import arguments, members
 from jaxsched._desk import curve
 
 PICTURES = Path(__file__).parents[1] / "examples" / "pictures"
@@ -57,7 +57,7 @@ def written_in(module):
 def taken(annotation, module):
     """The text of an annotation, without the names that only the code has."""
     text = ast.unparse(annotation)
-    for names in map(written_in, (module, curve, schedule, arguments)):
+    for names in map(written_in, (module, curve, members, arguments)):
         for name, value in names.items():
             written = ast.unparse(value) if isinstance(value, ast.expr) else ""
             if written.startswith("Field["):

@@ -10,11 +10,10 @@ import collections
 import dataclasses
 import functools
 import math
-import textwrap
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, overload
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol, overload
 
 import jax
 import jax.core
@@ -22,22 +21,12 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsched._base.arguments import (
-    COUNT_MAX,
-    INT32_MAX,
-    Function,
-    function,
-    is_array,
-    is_list,
-)
-from jaxsched._base.hints import describe, hint_for_count, hint_for_list, is_optimizer
+from jaxsched._base.arguments import COUNT_MAX, INT32_MAX, is_array
+from jaxsched._base.hints import describe, hint_for_count
 from jaxsched._base.jax_ops import JaxOps, as_result
 from jaxsched._base.ops import NUMPY, PYTHON, Ops
 from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
-from jaxsched._base.value import Frozen, Static, argument
-
-if TYPE_CHECKING:
-    from jaxsched._base.arguments import Field
+from jaxsched._base.value import Frozen, Static
 
 _programs: weakref.WeakValueDictionary[Static, Any] = weakref.WeakValueDictionary()
 _recent_programs: collections.deque[Any] = collections.deque(maxlen=16)  # of 1.5 MB each
@@ -300,20 +289,6 @@ class Schedule(Frozen):
                     yield x
 
 
-class _Function(Schedule):
-    """A user's own callable `count -> value` as a schedule."""
-
-    _is_traced = True
-
-    fn: Function = argument(function, static=True)
-
-    def _value(self, count, fraction, ops):
-        return ops.call(self.fn, count + fraction, "`schedule`")
-
-    def __repr__(self) -> str:
-        return repr(self.fn)
-
-
 def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.Array:
     """fn(count, arrays), with the sharding of the count.
 
@@ -339,32 +314,3 @@ def _widen(number: Any, array: Any, kind: Any) -> Any:
     if array is None:
         return number
     return jnp.asarray(array).astype(kind if array.dtype.kind in "iu" else jnp.float64)
-
-
-# -- arguments that are schedules --------------------------------------------------------------
-
-if TYPE_CHECKING:
-    Member = Field[Function, Schedule]
-    Members = Field[Sequence[Function], tuple[Schedule, ...]]
-else:  # what is kept
-    Member, Members = Schedule, tuple[Schedule, ...]
-
-
-def as_schedule(name: str, value: Any) -> Schedule:
-    """A schedule; any other callable `count -> value` is made one."""
-    return value if isinstance(value, Schedule) else _Function(function(name, value))
-
-
-def as_schedules(name: str, value: Any) -> tuple[Schedule, ...]:
-    if not is_list(value) or is_optimizer(value):
-        got = f"{describe(value)}{hint_for_list(value, members=True)}"
-        raise TypeError(f"`{name}` must be a sequence of schedules, got {got}")
-    schedules = tuple(as_schedule(f"{name}[{i}]", schedule) for i, schedule in enumerate(value))
-    if not schedules:
-        raise ValueError(f"`{name}` must be a sequence of schedules, got {value!r}: none")
-    return schedules
-
-
-def shorten(schedule: Schedule) -> str:
-    """Its repr, shortened for a message: the repr of a recording can be very long."""
-    return textwrap.shorten(repr(schedule)[:1000], 200, placeholder=" ...")

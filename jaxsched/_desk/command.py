@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxsched._base.members import shorten
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import shorten
 from jaxsched._desk.check.check import check
 from jaxsched._desk.compare.aligned import align
 from jaxsched._desk.compare.compare import compare

@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 
-from jaxsched._base.schedule import Schedule, shorten
+from jaxsched._base.members import shorten
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import (
     Pieces,
     concrete,

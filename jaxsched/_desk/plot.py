@@ -12,7 +12,8 @@ import numpy as np
 
 from jaxsched._base.arguments import is_list
 from jaxsched._base.hints import describe
-from jaxsched._base.schedule import Schedule, as_schedule
+from jaxsched._base.members import as_schedule
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.compare.aligned import Aligned, align
 from jaxsched._desk.curve import (
     AnySchedule,

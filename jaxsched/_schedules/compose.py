@@ -14,7 +14,8 @@ from jaxsched._base.arguments import (
     integers,
     is_array,
 )
-from jaxsched._base.schedule import Member, Members, Schedule, as_schedule, as_schedules, shorten
+from jaxsched._base.members import Member, Members, as_schedule, as_schedules, shorten
+from jaxsched._base.schedule import Schedule
 from jaxsched._base.table import Course
 from jaxsched._base.value import argument
 

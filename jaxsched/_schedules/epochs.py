@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, final
 
 from jaxsched._base.arguments import CountOrCounts, integer, integers
+from jaxsched._base.members import Member, as_schedule, shorten
 from jaxsched._base.ops import Ops
-from jaxsched._base.schedule import Member, Schedule, as_schedule, shorten
+from jaxsched._base.schedule import Schedule
 from jaxsched._base.table import Course
 from jaxsched._base.value import argument
 

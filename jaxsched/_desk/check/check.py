@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from jaxsched._base.members import as_schedule
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import Schedule, as_schedule
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.check import lengths, units, values
 from jaxsched._desk.check.run import Run, code
 from jaxsched._desk.curve import (

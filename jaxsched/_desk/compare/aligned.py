@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
-from jaxsched._base.schedule import as_schedule
+from jaxsched._base.members import as_schedule
 from jaxsched._desk.compare.reading import Log, Reading
 from jaxsched._desk.compare.replay import replay, told
 from jaxsched._desk.compare.tables import Known, of_schedule, tabulated

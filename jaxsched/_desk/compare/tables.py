@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX
 from jaxsched._base.functions import FunctionDiffers
-from jaxsched._base.schedule import Schedule, as_schedule
+from jaxsched._base.members import as_schedule
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.curve import MOST_TABULATED, concrete, curve
 from jaxsched._desk.logs.record import Record
 from jaxsched._desk.placed import default_counts, epoch_lengths

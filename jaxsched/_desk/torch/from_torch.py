@@ -6,8 +6,9 @@ import textwrap
 from typing import Any
 
 from jaxsched._base.arguments import integer, optional
+from jaxsched._base.members import shorten
 from jaxsched._base.ops import PYTHON
-from jaxsched._base.schedule import Schedule, shorten
+from jaxsched._base.schedule import Schedule
 from jaxsched._desk.placed import Beyond
 from jaxsched._desk.torch.classes import NoClass, to_schedule
 from jaxsched._desk.torch.objects import (
