@@ -514,6 +514,9 @@ def test_a_one_cycle_is_read_after_its_whole_run(anneal_strategy):
     ended = after(cycle, 9)
     assert ended.get_last_lr()[0] != ours(9)  # torch runs on for one count
     assert js.from_torch(ended) == ours
+    with pytest.raises(ValueError, match="Tried to step 10 times"):
+        ended.step()  # its count is 10 now, and the learning rate stays
+    assert js.from_torch(ended) == ours
     ended.optimizer.param_groups[0]["lr"] = 0.5
     with pytest.raises(ValueError, match="`scheduler` must"):
         js.from_torch(ended)
