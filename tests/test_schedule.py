@@ -258,6 +258,30 @@ def test_without_jit_it_is_the_same(lrs):
     assert (value, value.dtype, value.weak_type) == (np.float32(0.3), jnp.float32, True)
 
 
+@pytest.mark.parametrize("kind", [np.array, jnp.float32])
+def test_a_recording_in_a_composition_that_holds_arrays(kind):
+    recorded = js.RecordedLR(kind([0.5, 0.25]))
+    schedule = js.SequentialLR([js.StepLR(jnp.float32(0.75), 9), js.per_epoch(recorded, 2)], [1])
+    assert [schedule(count) for count in range(5)] == [0.75, 0.5, 0.5, 0.25, 0.25]
+    assert hash(schedule) == hash(jax.tree.map(lambda x: x, schedule))
+
+
+def test_integers_as_learning_rates_are_real_numbers():
+    one, three, zero = np.array(1), jnp.uint8(3), jnp.int32([0])
+    count = jnp.uint32(1)
+    for schedule, value in (
+        (js.CosineAnnealingLR(one, jnp.int32(2), three), 2.0),
+        (js.SWALR(one, three, 2), 2.0),
+        (js.CyclicLR(three, one, 2), 2.0),
+        (js.ChainedScheduler([js.LinearLR(three, zero, one, 2)]), 1.5),
+        (js.clamp(js.SWALR(zero, one, 2), 5), 0.5),
+        (js.OneCycleLR(three, 3, div_factor=one, pct_start=0.0), 0.75),
+    ):
+        for call in (schedule, jax.jit(schedule)):
+            np.testing.assert_allclose(call(count), value, rtol=1e-3)
+            np.testing.assert_array_equal(call(count), call(1))
+
+
 def test_new_numbers_in_a_schedule_argument_retrace_nothing(monkeypatch):
     traces = count_traces(monkeypatch)
     call = jax.jit(lambda schedule, count: schedule(count))

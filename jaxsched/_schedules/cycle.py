@@ -230,7 +230,8 @@ class OneCycleLR(Schedule):
                 f"`pct_start` must not end the first phase at count 0, got {self.pct_start} of "
                 f"{self._total} steps: pct_start * total_steps - 1 = 0"
             )
-        if not has_arrays(lrs := self._lrs) and not all(map(math.isfinite, lrs)):
+        numbers = self.max_lr, self.div_factor, self.final_div_factor
+        if not has_arrays(numbers) and not all(map(math.isfinite, self._lrs)):
             raise ValueError(
                 f"`div_factor` and `final_div_factor` must leave finite learning rates, got "
                 f"{self.div_factor} and {self.final_div_factor} for {self.max_lr}"
