@@ -174,6 +174,8 @@ MISTAKES = {
         "js.observe(optax.sgd(0.1).init(params), 1.0)": lambda: js.observe(
             optax.sgd(0.1).init(PARAMS), 1.0
         ),
+        "js.observe(tx, 1.0)": lambda: js.observe(SGD, 1.0),
+        "js.get_last_lr(tx, step)": lambda: js.get_last_lr(SGD, step),
         "js.get_last_lr(tx)": lambda: js.get_last_lr(SGD),
         "js.get_last_lr(step)": lambda: js.get_last_lr(step),
         "js.get_last_lr(PLATEAU)": lambda: js.get_last_lr(PLATEAU),
