@@ -184,22 +184,25 @@ def _unscaled(value, small):
 def widened(schedule: Any, arrays: Any, kind: Any) -> Any:
     """The schedule with these arrays: counts and sizes in the type `kind`, real numbers in float64.
 
-    Python's numbers stay as they are, since they combine with every type.
+    Python's numbers stay as they are, since they combine with every type. So do recorded values,
+    which are only looked up: the derivative of a look-up needs float64 where jit has left
+    enable_x64.
     """
     new = object.__new__(type(schedule))
     vars(new).update(schedule.__getstate__())
     for field in dataclasses.fields(schedule):
         if field.metadata["static"]:
             continue
-        is_real = field.type in (float, np.ndarray)
 
-        def widen(value: Any, array: Any, is_real: bool = is_real) -> Any:
+        def widen(value: Any, array: Any, of: Any = field.type) -> Any:
             if isinstance(value, Frozen):
                 return widened(value, array, kind)
             if array is None:
                 return value
+            if of is np.ndarray:
+                return jnp.asarray(array)
             # A learning rate may be an array of integers. A difference of two may be below 0.
-            is_count = not is_real and jnp.issubdtype(array.dtype, jnp.integer)
+            is_count = of is not float and jnp.issubdtype(array.dtype, jnp.integer)
             return jnp.asarray(array).astype(kind if is_count else jnp.float64)
 
         vars(new)[field.name] = jax.tree.map(
