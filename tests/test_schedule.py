@@ -14,7 +14,17 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, jitted, traced, warmup
+from tests.schedules import (
+    ARGUMENTS,
+    LONG,
+    MORE,
+    OF_FUNCTIONS,
+    SHORT,
+    in_epochs,
+    jitted,
+    traced,
+    warmup,
+)
 
 CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
@@ -398,6 +408,19 @@ def test_arrays_hash_by_shape_and_dtype_and_compare_by_identity(schedule):
     wider = jax.tree.map(lambda x: jnp.stack([x, x]), arrays)
     assert len({arrays, same, other, schedule, wider}) == 4
     assert (arrays != wider) is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", [*SHORT, *MORE, *OF_FUNCTIONS], ids=lambda s: type(s).__name__)
+def test_with_arrays_it_is_the_same_outside_of_jit(schedule):
+    counts, of_arrays = np.arange(-2, 24), [traced(schedule)]
+    of_numbers = [schedule]
+    if in_epochs(schedule):
+        of_numbers.append(js.per_epoch(schedule, [2, 3]))
+        of_arrays.append(js.per_epoch(traced(schedule), [2, 3]))
+    for arrays, numbers in zip(of_arrays, of_numbers, strict=True):
+        for count in (counts, counts.astype(np.int8), 20):
+            np.testing.assert_allclose(arrays(count), numbers(count), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [jnp.float32, pytest.param(np.array, marks=pytest.mark.slow)])

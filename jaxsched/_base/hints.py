@@ -116,7 +116,8 @@ def hint_for_operator(first: Any) -> str:
         )
     return (
         "a schedule is no number: give another `base_lr`, or compute with what a call gives, as in "
-        "lambda count: 0.5 * schedule(count)"
+        "lambda count: 0.5 * schedule(count). An optimizer that takes only numbers is given one as "
+        "in optax.inject_hyperparams(optax.sm3)(learning_rate=schedule)"
     )
 
 
