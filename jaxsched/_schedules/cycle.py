@@ -6,6 +6,9 @@ import itertools
 import math
 from typing import Any, Literal, final
 
+import jax.numpy as jnp
+import numpy as np
+
 from jaxsched._base.arguments import (
     Count,
     Function,
@@ -284,9 +287,17 @@ class OneCycleLR(Schedule):
     @property
     def momentum(self) -> "OneCycleLR":
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
-        # The first momentum is computed as peak / (peak / start), which divides by zero if one of
-        # them is 0. So 1e-300 stands for 0.
-        peak, start = (
-            m if is_array(m) or m else 1e-300 for m in (self.base_momentum, self.max_momentum)
-        )
+        momenta = self.base_momentum, self.max_momentum
+        tiny = 1e-30 if has_arrays(momenta) else 1e-300  # which a float32 does not hold
+        peak, start = (_not_zero(momentum, tiny) for momentum in momenta)
         return dataclasses.replace(self, max_lr=peak, div_factor=peak / start, final_div_factor=1.0)
+
+
+def _not_zero(momentum: Any, tiny: float) -> Any:
+    """The momentum, `tiny` for 0. OneCycleLR computes the first one as peak / (peak / start), which
+    divides by zero if one of them is 0."""
+    if not is_array(momentum):
+        return momentum or tiny
+    if isinstance(momentum, np.ndarray):
+        return np.where(momentum == 0, tiny, momentum.astype(np.float64))
+    return jnp.where(momentum == 0, tiny, momentum.astype(jnp.result_type(float)))
