@@ -7,6 +7,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxsched._base.arguments import Array, Function, function, integer
 from jaxsched._base.hints import describe, is_optimizer
@@ -99,9 +100,7 @@ def get_last_lr(opt_state: Any, schedule: Function | None = None) -> list[float]
         raise ValueError(
             f'no injected hyperparameter of `opt_state` is called "learning_rate"; found: {names}'
         )
-    wrong = _no_state(opt_state)
-    if wrong != "none":
-        raise TypeError(f"`opt_state` must be an optimizer state, got {wrong}")
+    _check_is_state(opt_state)
     raise ValueError(
         "`opt_state` holds no learning rate: give the schedule, too, as in "
         "get_last_lr(opt_state, schedule), or wrap the optimizer in optax.inject_hyperparams"
@@ -111,10 +110,10 @@ def get_last_lr(opt_state: Any, schedule: Function | None = None) -> list[float]
 def _by_count(opt_state: Any, schedule: Callable[[Any], Any]) -> list[Any]:
     counts = learning_rate_counts(opt_state)
     if not counts:
-        wrong = _no_state(opt_state)
-        raise (ValueError if wrong == "none" else TypeError)(
-            f"`opt_state` must hold a count that drives a learning rate, got {wrong}: give the "
-            "state of an optimizer that was given the schedule, as optax.sgd(schedule)"
+        _check_is_state(opt_state)
+        raise ValueError(
+            "`opt_state` must hold a count that drives a learning rate, got none: give the state "
+            "of an optimizer that was given the schedule, as optax.sgd(schedule)"
         )
     found = []
     for count in counts:
@@ -184,9 +183,8 @@ def set_count(opt_state: State, count: int | Array) -> State:
                 "whose count belongs to its moments, too: shift the schedule by the n updates, as "
                 "in lambda count: schedule(count + n)"
             )
-        raise ValueError(
-            f"`opt_state` must hold a count that drives a schedule, got {_no_state(opt_state)}"
-        )
+        _check_is_state(opt_state)
+        raise ValueError("`opt_state` must hold a count that drives a schedule, got none")
     for node in nodes_that_count:
         if getattr(node, "hyperparams_states", ()) and counting(node.hyperparams_states):
             if any(type(x).__name__ == "MultiStepsState" for x in counting(node.inner_state)):
@@ -204,13 +202,14 @@ def set_count(opt_state: State, count: int | Array) -> State:
     return with_count(opt_state, count)
 
 
-def _no_state(value: Any) -> str:
-    """What came where an optimizer state was expected, and what to do."""
+def _check_is_state(value: Any) -> None:
+    """Refuses what people give where an optimizer state is expected, and says what to do."""
+    expected = "`opt_state` must be an optimizer state, got"
     if isinstance(value, (Schedule, ReduceLROnPlateau)):
-        return f"the schedule itself: {describe(value)}"
-    if is_optimizer(value):
-        return f"{describe(value)}: give its state, tx.init(params), as the last update returned it"
-    return "none"
+        raise TypeError(f"{expected} the schedule itself: {describe(value)}")
+    if is_optimizer(value) or isinstance(value, optax.MultiSteps):
+        hint = "give its state, tx.init(params), as the last update returned it"
+        raise TypeError(f"{expected} {describe(value)}: {hint}")
 
 
 def observe(opt_state: State, metric: float | Array) -> State:
@@ -237,7 +236,7 @@ def observe(opt_state: State, metric: float | Array) -> State:
 
     Raises:
         ValueError: `opt_state` contains no ReduceLROnPlateau, or `metric` is not a scalar.
-        TypeError: `metric` is not a real number.
+        TypeError: `metric` is not a real number, or `opt_state` is an optimizer or a schedule.
 
     `get_last_lr` returns the learning rate that the last update used. So it shows a cut only after
     the next update. torch's `get_last_lr()` shows the cut at once.
@@ -264,6 +263,7 @@ def plateaus(opt_state: Any) -> list[ReduceLROnPlateau]:
     """Those whose states are in an optimizer state, at least one."""
     found = nodes(opt_state, PlateauState)
     if not found:
+        _check_is_state(opt_state)
         raise ValueError(
             "`opt_state` holds no ReduceLROnPlateau: put one into optax.inject_hyperparams, as in "
             "optax.inject_hyperparams(optax.sgd)(learning_rate=ReduceLROnPlateau(0.1))"

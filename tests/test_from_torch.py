@@ -234,6 +234,12 @@ def test_what_cannot_be_copied_or_run_says_so(torchs):
             SimpleNamespace(scheduler=StandIn.__new__(StandIn)),
             "got an object of class SimpleNamespace; record its",
         ),
+        ({"last_epoch": 3, "gamma": 0.1}, r"its state_dict\(\) does not say its class"),
+        ([objects.read(next(iter(WRITTEN.values()))["0"])] * 2, "give one scheduler, and call it"),
+        (
+            {"scheduler": objects.read(next(iter(WRITTEN.values()))["0"]), "interval": "step"},
+            "give the one that is in it",
+        ),
         (
             SimpleNamespace(scheduler=objects.read(next(iter(WRITTEN.values()))["0"])),
             "got an object of class SimpleNamespace; give the one .* its attribute `scheduler`",

@@ -154,6 +154,16 @@ def test_a_callable_without_a_hash_goes_where_functions_go(around):
     assert state.hyperparams["learning_rate"] == np.float32(schedule(0))
 
 
+@pytest.mark.parametrize("lr", [0.5, jnp.float32(0.5)])
+def test_an_attribute_that_a_function_misses_is_named(lr):
+    def wrong(count):
+        return count.rate
+
+    for schedule in (js.LambdaLR(lr, wrong, horizon=4), js.MultiplicativeLR(lr, wrong, horizon=4)):
+        with pytest.raises(AttributeError, match="'int' object has no attribute 'rate'"):
+            schedule(2)
+
+
 def test_a_product_is_of_what_its_function_gives_when_it_is_made():
     class Decay:
         rate = 0.5

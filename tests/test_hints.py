@@ -72,7 +72,7 @@ MISTAKES = {
         f"js.StepLR(0.1, 30, {keyword}=...)": lambda keyword=keyword: js.StepLR(
             0.1, 30, **{keyword: 1}
         )
-        for keyword in ("last_epoch", "verbose", "lr", "learning_rate", "optimizer")
+        for keyword in ("last_epoch", "verbose", "lr", "learning_rate", "optimizer", "warmup_steps")
     }
     | {
         "js.StepLR(optimizer=torch_sgd, step_size=30)": lambda: js.StepLR(
@@ -144,6 +144,7 @@ MISTAKES = {
         ),
         "js.SequentialLR({0: step}, [])": lambda: js.SequentialLR({0: step}, []),
         "js.SequentialLR([step, step], {5: 1})": lambda: js.SequentialLR([step, step], {5: 1}),
+        "js.per_epoch(step, 50_000 / 128)": lambda: js.per_epoch(step, 50_000 / 128),
         "js.per_epoch(step, {0: 391})": lambda: js.per_epoch(step, {0: 391}),
         "js.RecordedLR({0: 0.1})": lambda: js.RecordedLR({0: 0.1}),
     },
@@ -174,6 +175,8 @@ MISTAKES = {
         "js.observe(optax.sgd(0.1).init(params), 1.0)": lambda: js.observe(
             optax.sgd(0.1).init(PARAMS), 1.0
         ),
+        "js.observe(tx, 1.0)": lambda: js.observe(SGD, 1.0),
+        "js.get_last_lr(tx, step)": lambda: js.get_last_lr(SGD, step),
         "js.get_last_lr(tx)": lambda: js.get_last_lr(SGD),
         "js.get_last_lr(step)": lambda: js.get_last_lr(step),
         "js.get_last_lr(PLATEAU)": lambda: js.get_last_lr(PLATEAU),

@@ -351,3 +351,14 @@ def test_where_there_is_none_it_says_what_to_do(state):
     )
     with pytest.raises(ValueError, match=message):
         js.observe(state, 1.0)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [TX, optax.MultiSteps(TX, 2), js.ReduceLROnPlateau(0.1), js.StepLR(0.1, 5)],
+    ids=lambda state: type(state).__name__,
+)
+def test_what_is_no_state_is_named(state):
+    for call in (js.observe, js.set_count, lambda state, _: js.get_last_lr(state)):
+        with pytest.raises(TypeError, match="`opt_state` must be an optimizer state, got"):
+            call(state, 1)

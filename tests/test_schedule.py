@@ -14,7 +14,17 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests.schedules import ARGUMENTS, LONG, MORE, OF_FUNCTIONS, SHORT, jitted, traced, warmup
+from tests.schedules import (
+    ARGUMENTS,
+    LONG,
+    MORE,
+    OF_FUNCTIONS,
+    SHORT,
+    in_epochs,
+    jitted,
+    traced,
+    warmup,
+)
 
 CONCRETE = [s for s in SHORT + LONG + MORE if not any(part._is_traced for part in s._walk())]
 CONCRETE = [s for s in CONCRETE if not isinstance(s, js.MultiplicativeLR)]
@@ -258,6 +268,30 @@ def test_without_jit_it_is_the_same(lrs):
     assert (value, value.dtype, value.weak_type) == (np.float32(0.3), jnp.float32, True)
 
 
+@pytest.mark.parametrize("kind", [np.array, jnp.float32])
+def test_a_recording_in_a_composition_that_holds_arrays(kind):
+    recorded = js.RecordedLR(kind([0.5, 0.25]))
+    schedule = js.SequentialLR([js.StepLR(jnp.float32(0.75), 9), js.per_epoch(recorded, 2)], [1])
+    assert [schedule(count) for count in range(5)] == [0.75, 0.5, 0.5, 0.25, 0.25]
+    assert hash(schedule) == hash(jax.tree.map(lambda x: x, schedule))
+
+
+def test_integers_as_learning_rates_are_real_numbers():
+    one, three, zero = np.array(1), jnp.uint8(3), jnp.int32([0])
+    count = jnp.uint32(1)
+    for schedule, value in (
+        (js.CosineAnnealingLR(one, jnp.int32(2), three), 2.0),
+        (js.SWALR(one, three, 2), 2.0),
+        (js.CyclicLR(three, one, 2), 2.0),
+        (js.ChainedScheduler([js.LinearLR(three, zero, one, 2)]), 1.5),
+        (js.clamp(js.SWALR(zero, one, 2), 5), 0.5),
+        (js.OneCycleLR(three, 3, div_factor=one, pct_start=0.0), 0.75),
+    ):
+        for call in (schedule, jax.jit(schedule)):
+            np.testing.assert_allclose(call(count), value, rtol=1e-3)
+            np.testing.assert_array_equal(call(count), call(1))
+
+
 def test_new_numbers_in_a_schedule_argument_retrace_nothing(monkeypatch):
     traces = count_traces(monkeypatch)
     call = jax.jit(lambda schedule, count: schedule(count))
@@ -374,6 +408,19 @@ def test_arrays_hash_by_shape_and_dtype_and_compare_by_identity(schedule):
     wider = jax.tree.map(lambda x: jnp.stack([x, x]), arrays)
     assert len({arrays, same, other, schedule, wider}) == 4
     assert (arrays != wider) is True
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", [*SHORT, *MORE, *OF_FUNCTIONS], ids=lambda s: type(s).__name__)
+def test_with_arrays_it_is_the_same_outside_of_jit(schedule):
+    counts, of_arrays = np.arange(-2, 24), [traced(schedule)]
+    of_numbers = [schedule]
+    if in_epochs(schedule):
+        of_numbers.append(js.per_epoch(schedule, [2, 3]))
+        of_arrays.append(js.per_epoch(traced(schedule), [2, 3]))
+    for arrays, numbers in zip(of_arrays, of_numbers, strict=True):
+        for count in (counts, counts.astype(np.int8), 20):
+            np.testing.assert_allclose(arrays(count), numbers(count), rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", [jnp.float32, pytest.param(np.array, marks=pytest.mark.slow)])

@@ -147,8 +147,8 @@ def test_a_plateau_keeps_its_memory():
             r"got ProdigyState, whose count belongs to its moments.* schedule\(count \+ n\)",
         ),
         (sgd().init(PARAMS), jnp.array([1, 2]), r"`count` must be one .* \(\), got .* \(2,\)"),
-        (SCHEDULE, 3, r"`opt_state` must hold a count .* the schedule itself: per_epoch\("),
-        (sgd(), 3, r"`opt_state` must hold a count .* give its state, tx.init\(params\)"),
+        (SCHEDULE, 3, r"`opt_state` must be an optimizer state.* the schedule itself: per_epoch\("),
+        (sgd(), 3, r"`opt_state` must be an optimizer state.* give its state, tx.init\(params\)"),
     ],
 )
 def test_what_it_cannot_set(state, count, message):

@@ -91,6 +91,19 @@ def test_gradients_reach_base_lr_and_gamma():
     assert got == 0.5
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_gradients_reach_recorded_values(dtype):
+    def lrs(values):
+        recorded = js.per_epoch(js.RecordedLR(values), 2)
+        schedule = js.SequentialLR([js.LinearLR(jnp.float32(0.5), 0.5), recorded], [1])
+        return schedule(jnp.arange(6)).sum() + recorded(1)
+
+    values = jnp.array([0.5, 0.25, 0.125], dtype)
+    for gradient in (jax.grad(lrs), jax.jit(jax.grad(lrs))):
+        np.testing.assert_array_equal(gradient(values), jnp.array([3, 2, 1], dtype))
+    np.testing.assert_array_equal(jax.jvp(lrs, (values,), (values,)), [2.375, 2.125])
+
+
 def test_gradients_are_finite_at_gamma_0_and_1():
     gradient = jax.jit(jax.grad(lambda g, c: js.StepLR(0.1, 2, g)(c)))
     for gamma in (0.0, 1.0):

@@ -116,7 +116,8 @@ def hint_for_operator(first: Any) -> str:
         )
     return (
         "a schedule is no number: give another `base_lr`, or compute with what a call gives, as in "
-        "lambda count: 0.5 * schedule(count)"
+        "lambda count: 0.5 * schedule(count). An optimizer that takes only numbers is given one as "
+        "in optax.inject_hyperparams(optax.sm3)(learning_rate=schedule)"
     )
 
 
@@ -197,6 +198,9 @@ def hint_for_call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> s
     for keyword, hint in KEYWORDS.items():
         if keyword in kwargs:
             return f"{name} has no `{keyword}`: {hint}"
+    for keyword in kwargs:
+        if "warmup" in keyword:
+            return f"{name} has no `{keyword}`. {_BY_WORDS['warmup']}"
     for value in filter(is_optimizer, args):
         return f"{name} must not be given {describe(value)}: {KEYWORDS['optimizer']}"
     if args and name in ("ChainedScheduler", "SequentialLR") and isinstance(args[0], (int, float)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxsched._base.functions import verify
 from jaxsched._base.hints import hint_for_trace
 from jaxsched._base.ops import NUMPY, Ops
 from jaxsched._base.table import MOST_PLACES, TABLE_BITS, decay_places
+from jaxsched._base.value import Frozen
 
 
 class JaxOps(Ops):
@@ -177,6 +179,39 @@ def _begin_search(ascending):
 def _unscaled(value, small):
     rounded = value.astype(jnp.float32) * 2.0**-64
     return jnp.where(small, rounded.astype(jnp.float64), value)
+
+
+def widened(schedule: Any, arrays: Any, kind: Any) -> Any:
+    """The schedule with these arrays: counts and sizes in the type `kind`, real numbers in float64.
+
+    Python's numbers stay as they are, since they combine with every type. So do recorded values,
+    which are only looked up: the derivative of a look-up needs float64 where jit has left
+    enable_x64.
+    """
+    new = object.__new__(type(schedule))
+    vars(new).update(schedule.__getstate__())
+    for field in dataclasses.fields(schedule):
+        if field.metadata["static"]:
+            continue
+
+        def widen(value: Any, array: Any, of: Any = field.type) -> Any:
+            if isinstance(value, Frozen):
+                return widened(value, array, kind)
+            if array is None:
+                return value
+            if of is np.ndarray:
+                return jnp.asarray(array)
+            # A learning rate may be an array of integers. A difference of two may be below 0.
+            is_count = of is not float and jnp.issubdtype(array.dtype, jnp.integer)
+            return jnp.asarray(array).astype(kind if is_count else jnp.float64)
+
+        vars(new)[field.name] = jax.tree.map(
+            widen,
+            getattr(schedule, field.name),
+            getattr(arrays, field.name),
+            is_leaf=lambda x: x is None or isinstance(x, Frozen),
+        )
+    return new
 
 
 @jnp.vectorize

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxsched._base.arguments import COUNT_MAX, INT32_MAX, is_array
 from jaxsched._base.hints import describe, hint_for_count
-from jaxsched._base.jax_ops import JaxOps, as_result
+from jaxsched._base.jax_ops import JaxOps, as_result, widened
 from jaxsched._base.ops import NUMPY, PYTHON, Ops
 from jaxsched._base.table import MOST_PLACES, Course, Table, tabulate
 from jaxsched._base.value import Frozen, Static
@@ -208,10 +208,7 @@ class Schedule(Frozen):
         if count.dtype.itemsize == 8:
             count = jnp.minimum(count, np.asarray(COUNT_MAX, count.dtype))
         count = jnp.maximum(jnp.asarray(count), 0).astype(kind)
-        schedule = self
-        if arrays is not None:
-            widen = functools.partial(_widen, kind=kind)
-            schedule = jax.tree.map(widen, self, arrays, is_leaf=lambda x: x is None)
+        schedule = self if arrays is None else widened(self, arrays, kind)
         value = schedule._at(count, 0, JaxOps(dtype))
         return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, count.shape))
 
@@ -304,13 +301,3 @@ def _on_auto_axes(fn: Callable[..., jax.Array], count: Any, arrays: Any) -> jax.
     axes = tuple(name for name, kind in axes if kind == explicit)
     out = jax.sharding.NamedSharding(mesh, shardings[0].spec)
     return jax.sharding.auto_axes(axes=axes, out_sharding=out)(fn)(count, arrays)
-
-
-def _widen(number: Any, array: Any, kind: Any) -> Any:
-    """An array among the arguments: integers in the type of the count, real numbers in float64.
-
-    Python's numbers stay as they are, since they combine with every type.
-    """
-    if array is None:
-        return number
-    return jnp.asarray(array).astype(kind if array.dtype.kind in "iu" else jnp.float64)

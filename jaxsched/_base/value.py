@@ -45,6 +45,8 @@ class Frozen(ABC):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):  # only for what is not there
+            if hasattr(type(self), name):  # a property in which a user's function failed: its error
+                return object.__getattribute__(self, name)
             hint = f"; {self._hints[name]}" if name in self._hints else ""
             message = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
             raise AttributeError(message, name=name, obj=self)

@@ -241,7 +241,7 @@ class RecordedLR(Schedule):
 
     @functools.cached_property
     def _hash(self):
-        return hash(self.values.tobytes() if self._is_concrete else self.values.shape)
+        return hash(self.values.tobytes()) if self._is_concrete else super()._hash
 
     def __repr__(self):
         return f"RecordedLR({self.values.tolist()})" if self._is_concrete else super().__repr__()

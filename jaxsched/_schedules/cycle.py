@@ -6,6 +6,9 @@ import itertools
 import math
 from typing import Any, Literal, final
 
+import jax.numpy as jnp
+import numpy as np
+
 from jaxsched._base.arguments import (
     Count,
     Function,
@@ -230,7 +233,8 @@ class OneCycleLR(Schedule):
                 f"`pct_start` must not end the first phase at count 0, got {self.pct_start} of "
                 f"{self._total} steps: pct_start * total_steps - 1 = 0"
             )
-        if not has_arrays(lrs := self._lrs) and not all(map(math.isfinite, lrs)):
+        numbers = self.max_lr, self.div_factor, self.final_div_factor
+        if not has_arrays(numbers) and not all(map(math.isfinite, self._lrs)):
             raise ValueError(
                 f"`div_factor` and `final_div_factor` must leave finite learning rates, got "
                 f"{self.div_factor} and {self.final_div_factor} for {self.max_lr}"
@@ -283,9 +287,17 @@ class OneCycleLR(Schedule):
     @property
     def momentum(self) -> "OneCycleLR":
         """The momentum schedule, for inject_hyperparams(optax.sgd)(s, momentum=s.momentum)."""
-        # The first momentum is computed as peak / (peak / start), which divides by zero if one of
-        # them is 0. So 1e-300 stands for 0.
-        peak, start = (
-            m if is_array(m) or m else 1e-300 for m in (self.base_momentum, self.max_momentum)
-        )
+        momenta = self.base_momentum, self.max_momentum
+        tiny = 1e-30 if has_arrays(momenta) else 1e-300  # which a float32 does not hold
+        peak, start = (_not_zero(momentum, tiny) for momentum in momenta)
         return dataclasses.replace(self, max_lr=peak, div_factor=peak / start, final_div_factor=1.0)
+
+
+def _not_zero(momentum: Any, tiny: float) -> Any:
+    """The momentum, `tiny` for 0. OneCycleLR computes the first one as peak / (peak / start), which
+    divides by zero if one of them is 0."""
+    if not is_array(momentum):
+        return momentum or tiny
+    if isinstance(momentum, np.ndarray):
+        return np.where(momentum == 0, tiny, momentum.astype(np.float64))
+    return jnp.where(momentum == 0, tiny, momentum.astype(jnp.result_type(float)))

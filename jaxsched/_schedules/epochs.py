@@ -14,6 +14,11 @@ from jaxsched._base.value import argument
 
 
 def _one_or_more(name: str, value: Any) -> Any:
+    if isinstance(value, float) and not value.is_integer():
+        raise TypeError(
+            f"`{name}` must be an integer >= 1, got {value!r}: jaxsched.steps_per_epoch("
+            "num_examples, batch_size, drop_last=...) rounds as torch's DataLoader does"
+        )
     if not isinstance(value, Iterable) or isinstance(value, str) or getattr(value, "ndim", 1) == 0:
         return integer(at_least=1)(name, value)
     lengths = tuple(integers(at_least=1, ordered=True)(name, value))

@@ -10,7 +10,7 @@ import random
 import sys
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,12 @@ def check_kind(scheduler: Any) -> None:
         hint = ", which is a schedule of jaxsched already"
     elif is_optimizer(scheduler):
         hint = "; give the scheduler, which knows its optimizer"
+    elif isinstance(scheduler, (list, tuple)):
+        hint = "; give one scheduler, and call it for each"
+    elif isinstance(scheduler, Mapping) and any(map(_is_one, scheduler.values())):
+        hint = "; give the one that is in it"
+    elif isinstance(scheduler, Mapping):
+        hint = "; give the scheduler itself: its state_dict() does not say its class"
     elif wraps:
         hint = f"; give the one that is in it, its attribute `{wraps}`"
         if type(scheduler).__module__.startswith("accelerate"):
