@@ -31,7 +31,6 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 LIMIT = 330  # seconds, of six minutes
 NAMES = ["StepLR", "MultiStepLR, 64 milestones", "CosineAnnealingLR", "OneCycleLR", "SequentialLR"]
 MODULES = {  # of examples/, which only read and draw with them
-    "sklearn": ["datasets", "model_selection"],
     "matplotlib": ["figure", "ticker"],
     "tensorboardX": ["event_file_writer", "summary", "writer"],
     "tqdm": [],

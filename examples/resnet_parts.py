@@ -11,8 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from PIL import Image, ImageOps
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 BOTTLENECKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 HE_INIT = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -164,6 +162,9 @@ def name_of(train, test, *contents):
 
 def digits():
     """scikit-learn's 1,797 digits of 8 x 8 pixels, each pixel 4 x 4 times."""
+    from sklearn.datasets import load_digits  # its import takes longer than jax's
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images = images.repeat(4, 1).repeat(4, 2).repeat(3, 3)

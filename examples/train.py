@@ -29,8 +29,6 @@ from flax.training.early_stopping import EarlyStopping
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from tqdm import tqdm
 
 import jaxsched as js
@@ -66,6 +64,9 @@ eval_step = nnx.jit(loss_and_accuracy)
 
 
 def load_data():
+    from sklearn.datasets import load_digits  # its import takes longer than jax's
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.float32) / 16
     labels = labels.astype(np.int32)

@@ -6,6 +6,7 @@
 import jax
 import numpy as np
 import optax
+from flax import nnx
 
 import jaxsched as js
 
@@ -121,6 +122,11 @@ def traced(schedule):
 def jitted(schedules, counts):
     """Their values at the counts, from one program."""
     return jax.jit(lambda counts: [schedule(counts) for schedule in schedules])(counts)
+
+
+def linear():
+    """A layer whose kernel is 0: what is random takes long to compile."""
+    return nnx.Linear(1, 1, kernel_init=nnx.initializers.zeros_init(), rngs=nnx.Rngs(0))
 
 
 def injected(schedule, momentum=None):

@@ -60,6 +60,7 @@ def test_constants_are_weighed():
     assert program.constant_bytes(text(lambda c: c)) == 0
 
 
+@pytest.mark.slow
 def test_a_further_argument_of_the_program_is_a_transfer():
     def with_table(sgd, arguments):
         return lambda *args: sgd(*args[:-1]), (*arguments, jnp.ones(9))

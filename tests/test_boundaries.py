@@ -13,6 +13,11 @@ LARGEST = {"int32": 2**31 - 1, "uint32": 2**32 - 1}
 EPOCH_LENGTHS = [1, 7, 391, 1171, 2503, 1_281_167]
 
 
+every_dtype = pytest.mark.parametrize(
+    "dtype", ["uint32", pytest.param("int32", marks=pytest.mark.slow)]
+)
+
+
 def around(boundaries, dtype):
     counts = np.unique(np.add.outer(boundaries, [-1, 0, 1]))
     return counts[(counts >= 0) & (counts <= LARGEST[dtype])]
@@ -33,7 +38,7 @@ def assert_exact(cases, dtype):
         np.testing.assert_allclose(schedule(counts), expected, rtol=6e-8, err_msg=repr(schedule))
 
 
-@pytest.mark.parametrize("dtype", LARGEST)
+@every_dtype
 def test_steps_change_at_the_count_and_not_beside_it(dtype):
     cases = []
     for length in EPOCH_LENGTHS:
@@ -62,7 +67,7 @@ def test_scalar_jit_changes_at_the_boundary_where_optax_is_late(length):
         assert late > 0  # the reason to exist: when this fails, README has to change
 
 
-@pytest.mark.parametrize("dtype", LARGEST)
+@every_dtype
 def test_milestones_act_at_their_count_and_not_beside_it(dtype):
     cases, largest = [], LARGEST[dtype]
     for number in (1, 8, 9, 512):

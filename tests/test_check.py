@@ -342,7 +342,9 @@ def test_no_schedule_of_the_examples_is_found_fault_with(schedule, num_counts):
 
 
 @pytest.mark.parametrize(
-    "schedule", SHORT + OF_FUNCTIONS, ids=lambda schedule: type(schedule).__name__
+    "schedule",
+    [*SHORT, *(pytest.param(s, marks=pytest.mark.slow) for s in OF_FUNCTIONS)],
+    ids=lambda schedule: type(schedule).__name__,
 )
 def test_there_is_an_answer_for_each_schedule(schedule):
     for num_counts, steps in ((1, None), (2, 1), (40, 3), (1000, 2**61)):

@@ -297,7 +297,10 @@ CLEAN = {  # a recipe: schedule, counts of the run, updates in an epoch
 }
 
 
-@pytest.mark.parametrize("recipe", CLEAN)
+@pytest.mark.parametrize(
+    "recipe",
+    [pytest.param(r, marks=pytest.mark.slow if i % 3 else ()) for i, r in enumerate(CLEAN)],
+)
 def test_no_known_recipe_is_found_fault_with(recipe):
     schedule, num_counts, steps = CLEAN[recipe]
     assert js.check(schedule, num_counts, steps_per_epoch=steps) == []

@@ -9,17 +9,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 from jax.sharding import Mesh, PartitionSpec as P
-from numpyro.infer import SVI, Trace_ELBO
-from numpyro.optim import optax_to_numpyro
 
 import jaxsched as js
-from tests.schedules import injected
+from tests.schedules import injected, linear
 
 SCHEDULE = js.per_epoch(js.MultiStepLR(0.5, [1, 3], gamma=0.25), 2)  # exact in binary fractions
 LRS = [0.5, 0.5, 0.125, 0.125, 0.125, 0.125, 0.03125, 0.03125]
@@ -33,7 +30,7 @@ def falls(values):
 
 @pytest.mark.parametrize("tx", [TX, optax.sgd(SCHEDULE)], ids=["injected", "sgd"])
 def test_nnx_optimizer_with_donated_buffers(tx):
-    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    model = linear()
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
     @nnx.jit(donate_argnames=("model", "optimizer"))
@@ -48,7 +45,7 @@ def test_nnx_optimizer_with_donated_buffers(tx):
 
 
 def test_nnx_optimizer_where_rejected_updates_count_as_steps():
-    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    model = linear()
     tx = optax.apply_if_finite(TX, max_consecutive_errors=9)
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -113,6 +110,10 @@ def test_contrib_optimizers_scale_their_updates_by_the_schedule(make):
 
 @pytest.mark.slow
 def test_numpyro_svi():
+    import numpyro
+    from numpyro.infer import SVI, Trace_ELBO
+    from numpyro.optim import optax_to_numpyro
+
     def model():  # its loss is x, the gradient 1
         numpyro.factor("loss", -numpyro.param("x", 0.0))
 
@@ -243,7 +244,7 @@ def test_a_gradient_through_checkpointed_updates():
 
 
 def test_the_step_of_an_nnx_optimizer_is_a_count():
-    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    model = linear()
     optimizer = nnx.Optimizer(model, TX, wrt=nnx.Param)
 
     @nnx.jit
@@ -300,6 +301,10 @@ np.testing.assert_allclose(weights, schedule(np.arange(8)), atol=1e-6)
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", [SCHEDULE, js.ReduceLROnPlateau(0.5)])
 def test_numpyros_stable_update_under_x64(schedule):
+    import numpyro
+    from numpyro.infer import SVI, Trace_ELBO
+    from numpyro.optim import optax_to_numpyro
+
     def model():
         x = numpyro.param("x", jnp.float32(0.0))
         numpyro.factor("loss", -x.astype(float))  # numpyro compares the loss with a float64 NaN
@@ -317,7 +322,7 @@ def test_numpyros_stable_update_under_x64(schedule):
 @pytest.mark.parametrize("tx", [TX, optax.sgd(SCHEDULE)], ids=["injected", "sgd"])
 def test_float32_parameters_stay_float32_under_x64(tx):
     with jax.enable_x64(True):
-        model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+        model = linear()
         optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
         values = [0.0]
 

@@ -142,7 +142,9 @@ def test_a_long_table_is_shortened():
 
 
 @pytest.mark.parametrize(
-    "schedule", SHORT + LONG + MORE, ids=lambda schedule: type(schedule).__name__
+    "schedule",
+    [*SHORT, *(pytest.param(s, marks=pytest.mark.slow) for s in LONG + MORE)],
+    ids=lambda schedule: type(schedule).__name__,
 )
 def test_each_schedule_has_a_table_that_covers_the_run(schedule):
     num_counts = default_counts(schedule)
@@ -157,7 +159,11 @@ def test_each_schedule_has_a_table_that_covers_the_run(schedule):
 
 @pytest.mark.parametrize(
     "schedule",
-    [s for s in SHORT + LONG + MORE if not isinstance(s, (js.LambdaLR, js.MultiplicativeLR))],
+    [
+        pytest.param(s, marks=pytest.mark.slow if s in LONG else ())
+        for s in SHORT + LONG + MORE
+        if not isinstance(s, (js.LambdaLR, js.MultiplicativeLR))
+    ],
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_what_show_prints_fits_a_terminal(schedule):
@@ -359,7 +365,7 @@ OPTIONS = st.lists(
 
 
 @given(st.sampled_from(["show", "check", "", "look"]), TEXTS, OPTIONS, st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_input_shows_a_traceback(command, text, options, is_first):
     argv = [command, text, *options] if is_first else [command, *options, text]
     status, out, err = run(*argv)
@@ -399,7 +405,7 @@ def slow(*values):
     [
         slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
         slow(("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard"),
-        (("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
+        slow(("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
         slow(("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space"),
         slow(("show", MILESTONES), ">&- 2>&-", 2, ""),
         slow(("show", "x"), "2>&-", 2, ""),

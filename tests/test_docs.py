@@ -73,12 +73,12 @@ CHECKED = {  # a page: its schedules, the counts of their run, the updates in an
 }
 
 
+# The gallery also runs when the site is built, the cookbook in test_check and test_recipes.
+SLOW = {"compare", "cookbook", "surprises", *(page for page in PAGES if "gallery/" in page)}
+
+
 @pytest.mark.parametrize(
-    "page",
-    [  # the gallery also runs when the site is built
-        pytest.param(page, marks=pytest.mark.slow if page.startswith("gallery/") else ())
-        for page in PAGES
-    ],
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in SLOW else ()) for page in PAGES]
 )
 def test_every_block_runs_and_no_fault_is_found_with_its_schedules(page):
     (*_, names) = run(page).values() or [{}]

@@ -70,7 +70,11 @@ def assert_torchs(weights, lrs):
     ("make", "labels"),
     [
         (optimizer, name_of_layer),
-        (optimizer_with_a_decay_in_each_group, {"backbone": "backbone", "head": "head"}),
+        pytest.param(
+            optimizer_with_a_decay_in_each_group,
+            {"backbone": "backbone", "head": "head"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_weight_after_every_update_is_torchs(make, labels):

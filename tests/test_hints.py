@@ -14,9 +14,10 @@ import pytest
 from flax import nnx
 
 import jaxsched as js
+from tests.schedules import linear
 
 MESSAGES = Path(__file__).parent / "messages.txt"
-MODEL = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+MODEL = linear()
 PARAMS = {"w": jnp.ones(2)}
 PLATEAU = js.ReduceLROnPlateau(0.1)
 SGD = optax.inject_hyperparams(optax.sgd)(learning_rate=PLATEAU)

@@ -41,13 +41,8 @@ def test_another_warmup_before_milestones(by, milestones):
     assert f"a warmup of {5 + by} counts, {abs(by)} " in finding.message
 
 
-@pytest.mark.parametrize(
-    "inner",
-    [
-        pytest.param(js.CosineAnnealingLR(0.1, 20), marks=pytest.mark.slow),
-        js.LinearLR(0.1, 0.1, 1.0, 20),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("inner", [js.CosineAnnealingLR(0.1, 20), js.LinearLR(0.1, 0.1, 1.0, 20)])
 def test_a_member_without_milestones_is_on_no_other_clock(inner):
     schedule = js.per_epoch(inner, 13)
     log = js.per_epoch(js.LinearLR(0.1, 0.1, 1.0, 25), 13)(np.arange(400))

@@ -13,10 +13,14 @@ import jaxsched as js
 from tests.plateaus import CASES, GRADS, LRS, METRICS, PARAMS, PLATEAU, standard
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def every_case(default):
     """The names of all cases: one in `default` by default, and many in each slow test."""
-    names, slow = [*CASES], pytest.mark.slow
-    parts = [pytest.param(names[i::default], marks=slow if i else ()) for i in range(default)]
+    parts = [[*CASES][i::default] for i in range(default)]
+    parts = [parts[0], *map(slow, parts[1:])]
     return pytest.mark.parametrize("names", parts, ids=range(default))
 
 
@@ -55,7 +59,7 @@ def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(names):
 
 
 @pytest.mark.parametrize("name", [*CASES][::60])
-@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("jit", [lambda f: f, slow(jax.jit)], ids=["eager", "jit"])
 def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
     kwargs, metrics, lrs = CASES[name]
     plateau = js.ReduceLROnPlateau(**kwargs)
@@ -74,7 +78,7 @@ def test_under_x64_it_is_torchs_double(names):
         assert_torchs(names, np.float64)
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("mode", ["min", slow("max")])
 def test_vmapped_over_metrics(mode):
     names = [f"{name}: {mode} rel" for name in ("NaN first", "inf first", "-inf first")]
     kwargs = CASES[names[0]][0]
@@ -129,7 +133,7 @@ def our_lrs(metrics, **kwargs):
         (0, [0.5, 0.5, 0.5, 0.5, 0.25, 0.125, 0.125], [1, 0.5, 0.25, 0.125, 0.125, 0.125, 0.0625]),
         # Else one bad epoch earlier.
         (1, [1, 0.5, 0.25, 0.125, 0.125, 0.125, 0.0625], [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5]),
-        (2, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
+        slow(2, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
     ],
 )
 def test_where_optax_differs(patience, optax_, ours):
@@ -318,8 +322,10 @@ def test_a_million_cuts_and_then_it_stays():
 # -- the worst metric, before one was told -----------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "x64"),
+    [("min", False), ("max", True), *(slow("min", True), slow("max", False))],
+)
 def test_a_state_is_finite_from_the_start(mode, x64):
     with jax.enable_x64(x64):
         plateau = js.ReduceLROnPlateau(0.5, mode)
@@ -331,8 +337,10 @@ def test_a_state_is_finite_from_the_start(mode, x64):
             jax.jit(lambda: plateau.init())()
 
 
-@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize(
+    ("mode", "threshold_mode"),
+    [("min", "rel"), ("max", "abs"), *(slow("min", "abs"), slow("max", "rel"))],
+)
 def test_any_number_is_better_than_none_even_the_worst(mode, threshold_mode):
     """Told twice: torch compares with inf, then with the metric."""
     sign = 1 if mode == "min" else -1

@@ -101,7 +101,7 @@ def bounds(schedule):
 
 
 # Each example is a program to compile: few by default, and all in the slow run.
-few_and_all = pytest.mark.parametrize("number", [8, pytest.param(150, marks=pytest.mark.slow)])
+few_and_all = pytest.mark.parametrize("number", [5, pytest.param(150, marks=pytest.mark.slow)])
 
 
 @few_and_all

@@ -128,8 +128,10 @@ def test_and_torchs_momentum(name, momentum):
     ("name", "key", "batches", "network"),
     [
         pytest.param("Layer-wise decay", "tx", epochs(20), "model", marks=pytest.mark.slow),
-        ("YOLO's warmup of three groups", "tx", epochs(20), "model"),
-        pytest.param("nanoGPT", "tx", range(250), "model", marks=pytest.mark.slow),
+        pytest.param(
+            "YOLO's warmup of three groups", "tx", epochs(20), "model", marks=pytest.mark.slow
+        ),
+        ("nanoGPT", "tx", range(250), "model"),
         pytest.param("The trapezoid", "tx", range(200), "model", marks=pytest.mark.slow),
         pytest.param(
             "Two optimizers, one count later", "tx", epochs(20), "generator", marks=pytest.mark.slow

@@ -1,6 +1,7 @@
 """examples/resnet.py: its data, and the program run as a person runs it, stopped and started."""
 
 import copyreg
+import functools
 import hashlib
 import io
 import json
@@ -36,6 +37,7 @@ import resnet_run  # noqa: E402
 from resnet_machines import Failure  # noqa: E402
 
 slow = pytest.mark.slow
+digits = functools.cache(resnet_parts.digits)
 TINY = ["--width", 4, "--batch-size", 32, "--log-every", 1]
 SCHEDULE = "SequentialLR([LinearLR(0.01, 0.1, total_iters=9), StepLR(0.01, 7, 0.5)], [9])"
 
@@ -423,13 +425,13 @@ def arguments(*more):
 
 
 def program(args, **changes):
-    data = resnet_parts.digits()._replace(**changes)
+    data = digits()._replace(**changes)
     return resnet.Program(args, data, jax.devices()[:1], js.MultiStepLR(0.1, []))
 
 
 @slow
 def test_crops_and_flips_are_whole_pixels_of_the_image_and_of_zeros_around_it():
-    data = resnet_parts.digits()._replace(flip=True)
+    data = digits()._replace(flip=True)
     images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
     augment = jax.jit(
         lambda key: resnet.Program.augment(types.SimpleNamespace(data=data), key, images)
@@ -449,7 +451,8 @@ def test_crops_and_flips_are_whole_pixels_of_the_image_and_of_zeros_around_it():
     assert (found != augment(jax.random.key(1))).any()
 
 
-@pytest.mark.parametrize("only_kernels", [pytest.param(False, marks=slow), True])
+@slow
+@pytest.mark.parametrize("only_kernels", [False, True])
 def test_weight_decay_leaves_batch_norm_and_biases_alone_if_told_to(only_kernels):
     flag = ["--decay-kernels-only"] if only_kernels else []
     built = program(arguments("--weight-decay", 0.5, *flag))
@@ -623,7 +626,7 @@ def test_a_run_of_which_only_the_checkpoints_are_here_goes_on(tmp_path, start_lo
 
 def saved(out, args):
     """Checkpoints of update 30, and what stands beside them."""
-    checkpoints, done = resnet_run.open_checkpoints(args, resnet_parts.digits())
+    checkpoints, done = resnet_run.open_checkpoints(args, digits())
     assert done == 0
     checkpoints.save(30, args=ocp.args.Composite(data=ocp.args.JsonSave({})))
     checkpoints.close()
@@ -651,7 +654,7 @@ def saved(out, args):
 )
 def test_resume_says_what_has_changed(tmp_path, line, message):
     path = saved(tmp_path, options(tmp_path))
-    before, args, data = path.read_text(), options(tmp_path, *line), resnet_parts.digits()
+    before, args, data = path.read_text(), options(tmp_path, *line), digits()
     if message:
         with pytest.raises(Failure, match=re.escape(message)):
             resnet_run.open_checkpoints(args, data)
@@ -663,7 +666,7 @@ def test_resume_says_what_has_changed(tmp_path, line, message):
 
 def test_resume_says_that_the_data_have_changed(tmp_path):
     saved(tmp_path, options(tmp_path))
-    data = resnet_parts.digits()._replace(name="24 and 10 images, sha256 12")
+    data = digits()._replace(name="24 and 10 images, sha256 12")
     message = "the run had another data: digits and not 24 and 10 images, sha256 12"
     with pytest.raises(Failure, match=message):
         resnet_run.open_checkpoints(options(tmp_path, "--resume"), data)
@@ -673,7 +676,7 @@ def test_checkpoints_without_arguments_go_on_and_it_is_said(tmp_path, capsys):
     path = saved(tmp_path, options(tmp_path))
     path.unlink()
     args = options(tmp_path, "--resume", "--seed", 3)
-    assert resnet_run.open_checkpoints(args, resnet_parts.digits())[1] == 30
+    assert resnet_run.open_checkpoints(args, digits())[1] == 30
     assert f"no {path}: nothing to compare" in capsys.readouterr().err
 
 
@@ -681,7 +684,7 @@ def test_checkpoints_without_arguments_go_on_and_it_is_said(tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path, out):
     (tmp_path / "file").write_text("")
     with pytest.raises(Failure, match=r"argument --out: .*(file|there).* cannot be used: .*Err"):
-        resnet_run.open_checkpoints(options(tmp_path / out), resnet_parts.digits())
+        resnet_run.open_checkpoints(options(tmp_path / out), digits())
 
 
 # -- the program, as it is run -------------------------------------------------------------------
@@ -912,7 +915,7 @@ resnet.load = lambda *_: digits
 
 
 def row_of_update_14():
-    rows = resnet_parts.Images(lambda rows: np.asarray(rows), resnet_parts.digits().train.labels)
+    rows = resnet_parts.Images(lambda rows: np.asarray(rows), digits().train.labels)
     return int(resnet_parts.Batches(rows, 32, 30, 1, 0, seed=0)[13][0][9])
 
 

@@ -21,7 +21,7 @@ from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxsched as js
-from tests.schedules import injected
+from tests.schedules import injected, linear
 from tests.traces import load
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +133,7 @@ SAVED_AFTER = {
             make,
             count,
             id=f"{make.__name__}, {where}",
-            marks=() if count == 10 and make in (multistep, plateau) else pytest.mark.slow,
+            marks=() if count == 10 and make is multistep else pytest.mark.slow,
         )
         for make in (multistep, one_cycle, warmup, accumulated, plateau)
         for count, where in SAVED_AFTER.items()
@@ -244,10 +244,11 @@ def test_from_torch_to_a_train_state_and_an_nnx_optimizer():
     with jax.numpy_dtype_promotion("standard"):
         params = {"w": jnp.zeros(1)}
         state = TrainState.create(apply_fn=None, params=params, tx=injected(schedule))
-        state = set_counts(state, done).apply_gradients(grads={"w": jnp.ones(1)})
+        apply = jax.jit(lambda state: state.apply_gradients(grads={"w": jnp.ones(1)}))
+        state = apply(set_counts(state, done))
         assert state.params["w"] == -np.float32(lr)
 
-        model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+        model = linear()
         optimizer = nnx.Optimizer(model, injected(schedule), wrt=nnx.Param)
         optimizer.opt_state = set_counts(optimizer.opt_state, done)
 
@@ -264,17 +265,17 @@ def test_from_torch_adams_count_belongs_to_its_moments():
     schedule = js.StepLR(0.1, 5, gamma=0.5)
     params, tx = {"w": jnp.zeros(8)}, injected_adamw(schedule)
     with jax.numpy_dtype_promotion("standard"):
-        state = tx.init(params)
+        state, update = tx.init(params), jax.jit(tx.update)
         for y in Y[:12]:
-            _, state = tx.update({"w": y}, state, params)
+            _, state = update({"w": y}, state, params)
         moments = state.inner_state[0]  # torch's exp_avg and exp_avg_sq
         fresh = set_counts(tx.init(params), 12)
         fresh = optax.tree_utils.tree_set(fresh, mu=moments.mu, nu=moments.nu)
-        got, expected = (tx.update({"w": Y[12]}, s, params) for s in (fresh, state))
+        got, expected = (update({"w": Y[12]}, s, params) for s in (fresh, state))
         assert_same_run(got, expected)
 
         shifted = adamw(lambda count: schedule(count + 12))
-        first, _ = shifted.update({"w": Y[12]}, shifted.init(params), params)
+        first, _ = jax.jit(shifted.update)({"w": Y[12]}, shifted.init(params), params)
         np.testing.assert_allclose(first["w"], -0.1 * 0.25 * np.sign(Y[12]), rtol=1e-5)
 
 

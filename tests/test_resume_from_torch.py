@@ -13,6 +13,7 @@ from flax.training.train_state import TrainState
 
 import jaxsched as js
 from tests.plateaus import CASES as PLATEAUS, GRADS, PARAMS, standard
+from tests.schedules import linear
 from tests.test_parity import CLASSES, build
 from tests.test_set_count import SCHEDULE, WRAPPERS, first_lr, sgd
 from tests.traces import load, objects
@@ -82,7 +83,7 @@ def test_train_states_and_nnx_optimizers():
     there = js.resume_from_torch(state, {"last_epoch": 3}, steps_per_epoch=2)
     assert isinstance(there, TrainState)
     assert -there.apply_gradients(grads=GRADS).params["a"][0] == SCHEDULE(6)
-    optimizer = nnx.Optimizer(nnx.Linear(1, 1, rngs=nnx.Rngs(0)), sgd(), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(linear(), sgd(), wrt=nnx.Param)
     assert js.resume_from_torch(optimizer, {"last_epoch": 6}) is optimizer
     assert optimizer.opt_state.count[...] == 6
 
@@ -239,7 +240,7 @@ def test_train_states_and_nnx_optimizers_with_a_plateau():
     tx = injected(PLATEAU)
     there = js.resume_from_torch(TrainState.create(apply_fn=None, params=PARAMS, tx=tx), torchs)
     assert -there.apply_gradients(grads=GRADS).params["a"][0] == 0.125
-    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    model = linear()
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     assert js.resume_from_torch(optimizer, torchs) is optimizer
     before = model.bias[0]

@@ -108,8 +108,10 @@ def test_a_jax_array_gives_weakly_typed_float32():
         np.testing.assert_allclose(value, expected, rtol=2.0**-23, err_msg=repr(schedule))
 
 
-def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count():
-    schedules = LONG + MORE + OF_FUNCTIONS  # the others are tables that the host made
+@pytest.mark.parametrize(  # the others are tables that the host made
+    "schedules", [LONG, pytest.param(MORE + OF_FUNCTIONS, marks=pytest.mark.slow)]
+)
+def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count(schedules):
     counts = np.array([*range(12), 2**63 - 1])
     with jax.enable_x64(True):
         values = jitted(schedules, jnp.asarray(counts))
@@ -287,9 +289,8 @@ def test_integers_as_learning_rates_are_real_numbers():
         (js.clamp(js.SWALR(zero, one, 2), 5), 0.5),
         (js.OneCycleLR(three, 3, div_factor=one, pct_start=0.0), 0.75),
     ):
-        for call in (schedule, jax.jit(schedule)):
-            np.testing.assert_allclose(call(count), value, rtol=1e-3)
-            np.testing.assert_array_equal(call(count), call(1))
+        np.testing.assert_allclose(schedule(count), value, rtol=1e-3)
+        np.testing.assert_array_equal(schedule(1), schedule(count))
 
 
 def test_new_numbers_in_a_schedule_argument_retrace_nothing(monkeypatch):
@@ -457,6 +458,7 @@ def test_two_arrays_are_two_programs():
     assert repr(recorded[0]) == f"RecordedLR({recorded[0].values!r})"
 
 
+@pytest.mark.slow
 def test_a_program_that_lives_to_the_end_of_python_ends_without_a_word():
     code = """
 import jax.numpy as jnp, jaxsched as js

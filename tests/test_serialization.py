@@ -31,7 +31,14 @@ WRAPPERS = {
     "partition": lambda: optax.partition({1: TX, 2: optax.sgd(0.1)}, {"a": 1, "b": 2}),
     "without": lambda: injected(js.per_epoch(js.StepLR(0.5, 1), 2)),
 }
-every_wrapper = pytest.mark.parametrize("make", WRAPPERS.values(), ids=WRAPPERS)
+every_wrapper = pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, marks=() if name in ("chain", "without") else slow)
+        for name, make in WRAPPERS.items()
+    ],
+    ids=WRAPPERS,
+)
 
 
 OBSERVE = jax.jit(js.observe)
@@ -75,9 +82,8 @@ def test_a_run_goes_on_with_the_same_cuts(make):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of flax's checkpoints
-@pytest.mark.parametrize(
-    "name", ["chain", *(pytest.param(n, marks=slow) for n in WRAPPERS if n != "chain")]
-)
+@slow
+@pytest.mark.parametrize("name", WRAPPERS)
 def test_flax_checkpoints_of_a_train_state(name, tmp_path):
     tx = WRAPPERS[name]()
     state = TrainState.create(apply_fn=None, params=PARAMS, tx=tx)

@@ -123,9 +123,14 @@ PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
     ("schedule", "kind"),
     [
         (STEPS, AxisType.Auto),
-        (PLATEAU, AxisType.Explicit),
-        pytest.param(STEPS, AxisType.Explicit, marks=slow),
-        pytest.param(PLATEAU, AxisType.Auto, marks=slow),
+        *(
+            pytest.param(schedule, kind, marks=slow)
+            for schedule, kind in (
+                (PLATEAU, AxisType.Explicit),
+                (STEPS, AxisType.Explicit),
+                (PLATEAU, AxisType.Auto),
+            )
+        ),
     ],
 )
 def test_a_train_step_over_sharded_batches_and_parameters(schedule, kind):

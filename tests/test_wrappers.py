@@ -234,7 +234,7 @@ def test_what_takes_an_optax_schedule_takes_a_plateau(x64, dtype):
 def test_hyperparam_dtype_is_obeyed(schedule, dtype):
     params = {"w": jnp.ones(2, jnp.bfloat16)}
     tx = optax.inject_hyperparams(optax.sgd, hyperparam_dtype=dtype)(learning_rate=schedule)
-    state = tx.init(params)
+    state = jax.eval_shape(tx.init, params)
     for _ in range(2):
         assert state.hyperparams["learning_rate"].dtype == dtype
-        _, state = tx.update(params, state, params)
+        _, state = jax.eval_shape(tx.update, params, state, params)
