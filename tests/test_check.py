@@ -16,6 +16,7 @@ import jaxsched as js
 from jaxsched._desk import check
 from jaxsched._desk.findings import Findings
 from tests import test_check_recipes, test_docs, test_words
+from tests.marks import one_in, slow_case
 from tests.schedules import OF_FUNCTIONS, SHORT
 from tests.test_parity import build
 from tests.traces import cases, load
@@ -279,7 +280,7 @@ RECIPES = {  # of the stored traces: what people run
 NOT_RECIPES = {"BERT, warmup of 1", "torch's example, integers"}
 
 
-@pytest.mark.parametrize("class_name", RECIPES)
+@pytest.mark.parametrize("class_name", one_in(3, RECIPES))
 def test_no_stored_recipe_is_found_fault_with(class_name):
     seen = set()
     for name, kwargs, lrs in load(class_name):
@@ -343,7 +344,7 @@ def test_no_schedule_of_the_examples_is_found_fault_with(schedule, num_counts):
 
 @pytest.mark.parametrize(
     "schedule",
-    [*SHORT, *(pytest.param(s, marks=pytest.mark.slow) for s in OF_FUNCTIONS)],
+    [*SHORT, *(slow_case(s) for s in OF_FUNCTIONS)],
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_there_is_an_answer_for_each_schedule(schedule):

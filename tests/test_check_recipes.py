@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
+from tests.marks import one_in
 
 
 def warmup(base_lr, total_iters, start_factor=0.01):
@@ -299,7 +300,7 @@ CLEAN = {  # a recipe: schedule, counts of the run, updates in an epoch
 
 @pytest.mark.parametrize(
     "recipe",
-    [pytest.param(r, marks=pytest.mark.slow if i % 3 else ()) for i, r in enumerate(CLEAN)],
+    one_in(3, CLEAN),
 )
 def test_no_known_recipe_is_found_fault_with(recipe):
     schedule, num_counts, steps = CLEAN[recipe]

@@ -18,6 +18,7 @@ from jaxsched._desk.command import main
 from jaxsched._desk.curve import curve
 from jaxsched._desk.placed import default_counts
 from jaxsched._desk.show import sparkline, table
+from tests.marks import slow_case
 from tests.schedules import LONG, MORE, SHORT
 
 MILESTONES = "MultiStepLR(0.1, [100, 150])"
@@ -143,7 +144,7 @@ def test_a_long_table_is_shortened():
 
 @pytest.mark.parametrize(
     "schedule",
-    [*SHORT, *(pytest.param(s, marks=pytest.mark.slow) for s in LONG + MORE)],
+    [*SHORT, *(slow_case(s) for s in LONG + MORE)],
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_each_schedule_has_a_table_that_covers_the_run(schedule):
@@ -396,24 +397,24 @@ def test_as_a_program_an_error_has_no_traceback():
     assert command("show", b"StepLR(\xff, 3)").returncode == 2
 
 
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
-
-
 @pytest.mark.parametrize(
     ("argv", "streams", "status", "message"),
     [
-        slow(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
-        slow(("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard"),
-        slow(("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"),
-        slow(("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space"),
-        slow(("show", MILESTONES), ">&- 2>&-", 2, ""),
-        slow(("show", "x"), "2>&-", 2, ""),
-        slow(("show", "x"), "2>/dev/full", 2, ""),
-        slow(("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
-        slow(("show", MILESTONES), "| true", 141, ""),
-        slow(("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
-        slow(("show", "--help"), "| true", 141, ""),
+        slow_case(("show", MILESTONES), ">&-", 2, "jaxsched: error: standard output is closed\n"),
+        slow_case(("check", MILESTONES, "--counts", "9"), ">&-", 2, "jaxsched: error: standard"),
+        slow_case(
+            ("show", MILESTONES), ">/dev/full", 2, "jaxsched: error: No space left on device\n"
+        ),
+        slow_case(
+            ("check", MILESTONES, "--counts", "9"), ">/dev/full", 2, "jaxsched: error: No space"
+        ),
+        slow_case(("show", MILESTONES), ">&- 2>&-", 2, ""),
+        slow_case(("show", "x"), "2>&-", 2, ""),
+        slow_case(("show", "x"), "2>/dev/full", 2, ""),
+        slow_case(("check", MILESTONES, "--counts", "9"), "2>&-", 1, ""),
+        slow_case(("show", MILESTONES), "| true", 141, ""),
+        slow_case(("check", MILESTONES, "--counts", "9"), "| true", 141, ""),
+        slow_case(("show", "--help"), "| true", 141, ""),
     ],
 )
 def test_what_cannot_be_written_is_no_verdict(argv, streams, status, message):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.plateaus import CASES, standard
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs
 from tests.test_parity import build
@@ -39,7 +40,9 @@ def on_device(schedule, num_counts):
 # -- equal ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", SHORT + LONG + MORE + OF_FUNCTIONS, ids=name)
+@pytest.mark.parametrize(
+    "schedule", [*SHORT, *map(slow_case, LONG + MORE), *OF_FUNCTIONS], ids=name
+)
 def test_a_schedules_own_log_is_equal(schedule):
     lrs = np.array([schedule(count) for count in range(100)])
     for log in (
@@ -472,7 +475,7 @@ def test_smooth_and_standing_still():
 
 @pytest.mark.parametrize("lr", [0.1, 0.25])
 @pytest.mark.parametrize(
-    "schedule", [js.StepLR(0.1, 1171), js.per_epoch(js.StepLR(0.1, 1), 1171)], ids=name
+    "schedule", [slow_case(js.StepLR(0.1, 1171)), js.per_epoch(js.StepLR(0.1, 1), 1171)], ids=name
 )
 def test_optaxs_late_boundary_is_seen(schedule, lr):
     lrs = on_device(optax.exponential_decay(lr, 1171, 0.1, staircase=True), 9 * 1171)
@@ -736,7 +739,7 @@ def test_two_schedules_may_be_infinite_at_the_same_counts():
     assert [finding.code for finding in found.diagnoses] == ["another-gamma"]
 
 
-@pytest.mark.parametrize("strategy", ["cos", "linear"])
+@pytest.mark.parametrize("strategy", ["cos", slow_case("linear")])
 @pytest.mark.parametrize("start", [0, 4])
 def test_torchs_one_cycle_runs_on_for_one_count(strategy, start):
     schedule = js.OneCycleLR(0.1, 50, anneal_strategy=strategy)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import assert_same
 
 
@@ -26,7 +27,7 @@ def test_a_momentum_may_be_0(strategy, low, high):
     "dtype",
     [
         *("float32", "float64"),
-        *(pytest.param(d, marks=pytest.mark.slow) for d in ("bfloat16", "float16", "int32")),
+        *(slow_case(d) for d in ("bfloat16", "float16", "int32")),
     ],
 )
 def test_momenta_may_be_arrays_with_0_and_of_any_dtype(dtype):

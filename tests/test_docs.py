@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.traces import cookbook
 
 ROOT = Path(__file__).parents[1]
@@ -319,7 +320,7 @@ def learning_rates(tx):
 PLATEAU = "Warmup, then plateau"
 
 
-@pytest.mark.parametrize("eps", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("eps", [False, slow_case(True)])
 def test_warmup_then_plateau_gives_torchs(eps):
     code = [b.code for b in cookbook.blocks(cookbook.PAGE.read_text()) if b.heading == PLATEAU]
     code = "".join(code[1:]).replace("momentum=0.9", "momentum=None")

@@ -11,6 +11,7 @@ import pytest
 import jaxsched as js
 from jaxsched._base.ops import NUMPY, PYTHON
 from jaxsched._schedules.epochs import Clock
+from tests.marks import slow_case
 from tests.schedules import MORE, SHORT, assert_same, jitted
 
 
@@ -26,7 +27,13 @@ def test_an_epoch_holds_one_value(length):
 
 
 @pytest.mark.parametrize(
-    "lengths", [[4], [3, 1, 2], (391, 390, 391), np.array([2, 5]), range(1, 70), iter([2, 3])]
+    "lengths",
+    [
+        [3, 1, 2],
+        (391, 390, 391),
+        range(1, 70),
+        *map(slow_case, ([4], np.array([2, 5]), iter([2, 3]))),
+    ],
 )
 def test_epochs_of_unequal_length_and_the_last_length_repeats(lengths):
     inner = js.StepLR(1.0, 1, gamma=0.9)
@@ -202,7 +209,7 @@ def test_smooth_epochs_are_the_same_on_the_device():
         np.testing.assert_allclose(got, expected, rtol=2.0**-23, err_msg=repr(schedule))
 
 
-@pytest.mark.parametrize("length", [1, 7, 49, 391])
+@pytest.mark.parametrize("length", [1, *map(slow_case, (7, 49)), 391])
 def test_an_epoch_of_any_length_is_met_at_its_first_update(length):
     for schedule in (js.CosineAnnealingWarmRestarts(0.1, 3, 2), js.ExponentialLR(0.1, 0.9)):
         assert_same(js.smooth_epochs(schedule, length), schedule(COUNTS), COUNTS * length)

@@ -8,6 +8,7 @@ import pytest
 
 import jaxsched as js
 from benchmarks.explain import FORMS, planted, verdict
+from tests.marks import slow_case
 
 PLANTED = [*planted()]
 
@@ -41,9 +42,9 @@ METRICS = [1.0, 0.8, *[0.9] * 5, 0.7, *[0.75] * 6, 0.6, 0.5, *[0.55] * 9]
     "name, value",
     [
         ("patience", 4),
-        pytest.param("cooldown", 3, marks=pytest.mark.slow),
-        pytest.param("min_lr", 0.03, marks=pytest.mark.slow),
-        pytest.param("threshold", 0.2, marks=pytest.mark.slow),
+        slow_case("cooldown", 3),
+        slow_case("min_lr", 0.03),
+        slow_case("threshold", 0.2),
     ],
 )
 def test_another_argument_of_a_plateau(name, value):

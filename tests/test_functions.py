@@ -16,6 +16,7 @@ from hypothesis import given, settings, strategies as st
 import jaxsched as js
 from jaxsched._base import schedule as base
 from jaxsched._base.functions import COUNTS, find_difference
+from tests.marks import slow_case
 from tests.schedules import injected, jitted
 
 
@@ -110,7 +111,7 @@ def test_it_is_compared_once_and_where_it_closes_over_a_tracer_not_at_all():
     assert gradient == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("number", [4, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [2, slow_case(150)])
 def test_steps_written_by_hand_are_right_or_refused(number):
     milestones = st.lists(st.integers(0, 3_000), min_size=1, max_size=4)
     fuzz = given(milestones, st.sampled_from([0.1, 0.5, 0.9]), st.booleans())

@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import injected
 
 STORED = json.loads((Path(__file__).parent / "traces" / "groups.json").read_text())
@@ -70,11 +71,7 @@ def assert_torchs(weights, lrs):
     ("make", "labels"),
     [
         (optimizer, name_of_layer),
-        pytest.param(
-            optimizer_with_a_decay_in_each_group,
-            {"backbone": "backbone", "head": "head"},
-            marks=pytest.mark.slow,
-        ),
+        slow_case(optimizer_with_a_decay_in_each_group, {"backbone": "backbone", "head": "head"}),
     ],
 )
 def test_every_weight_after_every_update_is_torchs(make, labels):

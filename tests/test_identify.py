@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import jaxsched as js
 from benchmarks import identify as planted
 from jaxsched._desk.identify.identify import read
+from tests.marks import slow_case
 from tests.test_command import run
 
 SEEDS = st.integers(0, 2**32)
@@ -30,7 +31,7 @@ def log_of(text):
     return schedule, schedule(np.arange(planted.RECIPES[text]))
 
 
-@pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", [np.float64, slow_case(np.float32)])
 @pytest.mark.parametrize("text", planted.RECIPES)
 def test_a_recipe_is_read_as_its_line(text, dtype):
     schedule, lrs = log_of(text)

@@ -12,6 +12,7 @@ from flax import nnx
 from flax.training.train_state import TrainState
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.plateaus import CASES, GRADS, LRS, METRICS, PARAMS, PLATEAU, standard
 from tests.schedules import injected, linear
 
@@ -36,7 +37,7 @@ def epochs(tx, metrics=METRICS, updates=2, observe=js.observe):
 
 @pytest.mark.parametrize(
     "jit",
-    [lambda f: f, pytest.param(jax.jit, marks=pytest.mark.slow)],
+    [lambda f: f, slow_case(jax.jit)],
     ids=["outside jit", "inside jit"],
 )
 def test_told_once_an_epoch_it_is_torch(jit):
@@ -322,7 +323,7 @@ def test_an_nnx_optimizer_split_and_merged():
 
 @pytest.mark.filterwarnings("ignore")  # Orbax's own
 @pytest.mark.parametrize(  # in a cut, before a bad one, near the end
-    "saved_after", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 7))]
+    "saved_after", [3, *(slow_case(n) for n in (1, 7))]
 )
 def test_an_orbax_round_trip_goes_on_as_if_nothing_was(tmp_path, saved_after):
     import orbax.checkpoint as ocp

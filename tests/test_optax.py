@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import injected
 from tests.traces import cases, load
 
@@ -113,7 +114,7 @@ def test_join_schedules_gives_each_its_own_clock():
     [
         (optax.adamw, {"weight_decay": 0.0}),
         *(
-            pytest.param(make, options, marks=pytest.mark.slow)
+            slow_case(make, options)
             for make, options in [
                 (optax.lion, {"weight_decay": 0.0}),
                 (optax.lamb, {}),

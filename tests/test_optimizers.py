@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.marks import one_in, slow_case
 from tests.traces import optimizers
 from tests.traces.cookbook import blocks
 from tests.traces.optimizers import INITIAL, SCHEDULE, UPDATES, gradient
@@ -64,7 +65,7 @@ def run(tx, params=None, state=None, updates=range(UPDATES)):
 
 @pytest.mark.parametrize(
     ("torchs", "code", "by"),
-    [pytest.param(*row, marks=pytest.mark.slow if i % 7 else ()) for i, row in enumerate(ROWS)],
+    one_in(12, ROWS),
 )
 def test_the_chain_gives_torchs_weights(torchs, code, by):
     got = run(make(code))
@@ -146,7 +147,7 @@ def test_every_row_is_stored():
     assert {*MOMENTS} <= {*STORED} and len(MOMENTS) >= 12
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["bfloat16", slow_case("float32")])
 @pytest.mark.parametrize("name", ["scale_by_nadam", "scale_by_adagrad"])
 def test_the_lines_of_the_page_keep_types(name, dtype):
     with jax.enable_x64(False):

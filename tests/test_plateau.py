@@ -10,17 +10,14 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.plateaus import CASES, GRADS, LRS, METRICS, PARAMS, PLATEAU, standard
-
-
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def every_case(default):
     """The names of all cases: one in `default` by default, and many in each slow test."""
     parts = [[*CASES][i::default] for i in range(default)]
-    parts = [parts[0], *map(slow, parts[1:])]
+    parts = [parts[0], *map(slow_case, parts[1:])]
     return pytest.mark.parametrize("names", parts, ids=range(default))
 
 
@@ -59,7 +56,7 @@ def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(names):
 
 
 @pytest.mark.parametrize("name", [*CASES][::60])
-@pytest.mark.parametrize("jit", [lambda f: f, slow(jax.jit)], ids=["eager", "jit"])
+@pytest.mark.parametrize("jit", [lambda f: f, slow_case(jax.jit)], ids=["eager", "jit"])
 def test_in_a_loop_it_is_torch_to_the_last_bit_of_float32(name, jit):
     kwargs, metrics, lrs = CASES[name]
     plateau = js.ReduceLROnPlateau(**kwargs)
@@ -78,7 +75,7 @@ def test_under_x64_it_is_torchs_double(names):
         assert_torchs(names, np.float64)
 
 
-@pytest.mark.parametrize("mode", ["min", slow("max")])
+@pytest.mark.parametrize("mode", ["min", slow_case("max")])
 def test_vmapped_over_metrics(mode):
     names = [f"{name}: {mode} rel" for name in ("NaN first", "inf first", "-inf first")]
     kwargs = CASES[names[0]][0]
@@ -133,7 +130,7 @@ def our_lrs(metrics, **kwargs):
         (0, [0.5, 0.5, 0.5, 0.5, 0.25, 0.125, 0.125], [1, 0.5, 0.25, 0.125, 0.125, 0.125, 0.0625]),
         # Else one bad epoch earlier.
         (1, [1, 0.5, 0.25, 0.125, 0.125, 0.125, 0.0625], [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5]),
-        slow(2, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
+        slow_case(2, [1, 1, 0.5, 0.5, 0.5, 0.5, 0.5], [1, 1, 1, 0.5, 0.5, 0.5, 0.5]),
     ],
 )
 def test_where_optax_differs(patience, optax_, ours):
@@ -324,7 +321,7 @@ def test_a_million_cuts_and_then_it_stays():
 
 @pytest.mark.parametrize(
     ("mode", "x64"),
-    [("min", False), ("max", True), *(slow("min", True), slow("max", False))],
+    [("min", False), ("max", True), *(slow_case("min", True), slow_case("max", False))],
 )
 def test_a_state_is_finite_from_the_start(mode, x64):
     with jax.enable_x64(x64):
@@ -339,7 +336,7 @@ def test_a_state_is_finite_from_the_start(mode, x64):
 
 @pytest.mark.parametrize(
     ("mode", "threshold_mode"),
-    [("min", "rel"), ("max", "abs"), *(slow("min", "abs"), slow("max", "rel"))],
+    [("min", "rel"), ("max", "abs"), *(slow_case("min", "abs"), slow_case("max", "rel"))],
 )
 def test_any_number_is_better_than_none_even_the_worst(mode, threshold_mode):
     """Told twice: torch compares with inf, then with the metric."""

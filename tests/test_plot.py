@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import jaxsched as js
 from jaxsched._desk.plot import save
+from tests.marks import one_in, slow_case
 from tests.schedules import OF_FUNCTIONS, SHORT
 
 MILESTONES = js.MultiStepLR(0.1, [100, 150])
@@ -79,7 +80,7 @@ LONG_RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("schedule", "num_counts", "is_exact"), LONG_RUNS)
+@pytest.mark.parametrize(("schedule", "num_counts", "is_exact"), one_in(2, LONG_RUNS))
 def test_a_long_run_has_few_points_and_loses_no_step(schedule, num_counts, is_exact):
     _, x, y = points(schedule, num_counts)
     lrs = schedule(np.arange(num_counts))
@@ -247,7 +248,7 @@ def test_each_schedule_can_be_drawn():
         (js.StepLR(1e-320, 3), 9),
         (js.LambdaLR(0.1, lambda count: float("nan")), 9),
         *(
-            pytest.param(*values, marks=pytest.mark.slow)
+            slow_case(*values)
             for values in (
                 (js.StepLR(0.1, 1), 1000),
                 (js.ExponentialLR(1e300, 1.5), 30),

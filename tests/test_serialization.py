@@ -15,6 +15,7 @@ from flax.training import checkpoints
 from flax.training.train_state import TrainState
 
 import jaxsched as js
+from tests.marks import one_in, slow_case
 from tests.schedules import MORE, SHORT, injected, inverse
 
 slow = pytest.mark.slow
@@ -139,7 +140,7 @@ def optax_states():
     "plateau",
     [
         PLATEAU,
-        pytest.param(js.ReduceLROnPlateau(1 / 3, "max", 0.1, 0, 1e-300, "abs", 2**40), marks=slow),
+        slow_case(js.ReduceLROnPlateau(1 / 3, "max", 0.1, 0, 1e-300, "abs", 2**40)),
     ],
 )
 def test_a_step_with_a_plateau_is_exported(plateau, optax_states):
@@ -167,7 +168,7 @@ WRITTEN = [s for s in WRITTEN if not isinstance(s, js.MultiplicativeLR)]
 
 @pytest.mark.parametrize(
     "schedule",
-    [pytest.param(s, marks=pytest.mark.slow if i % 12 else ()) for i, s in enumerate(WRITTEN)],
+    one_in(12, WRITTEN),
     ids=lambda s: type(s).__name__,
 )
 def test_a_schedule_is_an_argument_of_what_is_exported(schedule):

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, injected, jitted, traced
 
 COUNTS = np.arange(16, dtype=np.int32).reshape(8, 2)
@@ -18,9 +19,7 @@ ALL = SHORT + LONG + MORE + OF_FUNCTIONS
 # Tables, of one step and irregular, and formulas: what sharding sees. All are slow.
 SEEN = {js.StepLR: SHORT + LONG, js.MultiStepLR: SHORT, js.LambdaLR: SHORT, js.SequentialLR: LONG}
 SOME = [s for s in ALL if any(s is x for x in SEEN.get(type(s), ()))]
-some_and_all = pytest.mark.parametrize(
-    "schedules", [SOME, pytest.param(ALL, marks=slow)], ids=["some", "all"]
-)
+some_and_all = pytest.mark.parametrize("schedules", [SOME, slow_case(ALL)], ids=["some", "all"])
 every_kind = pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
 
 
@@ -124,7 +123,7 @@ PLATEAU = js.ReduceLROnPlateau(0.5, factor=0.5, patience=0)
     [
         (STEPS, AxisType.Auto),
         *(
-            pytest.param(schedule, kind, marks=slow)
+            slow_case(schedule, kind)
             for schedule, kind in (
                 (PLATEAU, AxisType.Explicit),
                 (STEPS, AxisType.Explicit),

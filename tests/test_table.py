@@ -10,6 +10,7 @@ import jaxsched as js
 from jaxsched._base.jax_ops import JaxOps
 from jaxsched._base.ops import NUMPY
 from jaxsched._base.table import Course, tabulate
+from tests.marks import slow_case
 from tests.schedules import LONG, MORE, OF_FUNCTIONS, SHORT, in_epochs, inverse, traced
 
 PLACES = 4096
@@ -48,7 +49,7 @@ TABLES += [js.per_epoch(s, 391) for s in TABLES[len(SHORT) :: 2] if in_epochs(s)
 TABLES += [js.per_epoch(js.CosineAnnealingLR(0.1, 90), [391, 390, 389])]
 
 
-@pytest.mark.parametrize("dtype", ["uint32", pytest.param("int32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dtype", ["uint32", slow_case("int32")])
 def test_a_short_schedule_is_a_table_and_to_the_last_bit_the_hosts(dtype):
     rows = np.concatenate([np.arange(9000), 391 * np.arange(9000)])
     counts = np.unique(np.concatenate([rows, rows - 1, 2**30 + rows, [2**31 - 1]]))
@@ -270,7 +271,7 @@ def test_what_has_too_many_places_or_too_large_counts_is_no_table():
     assert table_of(range(2), 2**31)[0] is None
 
 
-@pytest.mark.parametrize("number", [6, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [6, slow_case(150)])
 def test_a_search_among_boundaries_is_numpys(number):
     places = st.integers(0, 70) | st.integers(0, 100_000) | st.sampled_from([2**31 - 2, 2**31 - 1])
     fuzz = given(st.lists(places, max_size=60), st.integers(0, 2))

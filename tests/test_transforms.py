@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec as P
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import LONG, LONG_COUNTS, SHORT
 
 COUNTS = np.arange(12)
@@ -93,7 +94,7 @@ def test_gradients_reach_base_lr_and_gamma():
 
 @pytest.mark.parametrize(
     ("dtype", "jit"),
-    [(jnp.bfloat16, jax.jit), pytest.param(jnp.float32, lambda f: f, marks=pytest.mark.slow)],
+    [(jnp.bfloat16, jax.jit), slow_case(jnp.float32, lambda f: f)],
 )
 def test_gradients_reach_recorded_values(dtype, jit):
     def lrs(values):

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import jaxsched as js
+from tests.marks import slow_case
 from tests.schedules import injected
 
 OURS = js.MultiStepLR(0.5, [2, 4], gamma=0.25)  # exact in binary fractions
@@ -155,8 +156,8 @@ every_one = pytest.mark.parametrize(
     ("number", "table"),
     [
         (36, OF_INJECTED),
-        pytest.param(27, OF_SGD, marks=pytest.mark.slow),
-        pytest.param(75, ALL_OPTIMIZERS, marks=pytest.mark.slow),
+        slow_case(27, OF_SGD),
+        slow_case(75, ALL_OPTIMIZERS),
     ],
     ids=["wrappers", "wrappers of sgd", "optimizers"],
 )
