@@ -1,5 +1,6 @@
 """Bad input is refused at construction, by a message that names the argument."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -358,10 +359,57 @@ def test_the_message_says_what_came():
 
 
 @pytest.mark.parametrize("array", [jnp.float32(-1), np.array(-1.0), jnp.array([np.nan])], ids=repr)
-def test_arrays_pass_unchecked(array):
-    assert js.StepLR(array, array, array).gamma is array
+def test_what_an_array_holds_passes_unchecked(array):
+    assert js.StepLR(array, 3, array).gamma is array
     assert js.MultiStepLR(0.1, jnp.array([-3])).milestones == jnp.array([-3])
     assert js.per_epoch(step(5), jnp.int32(0)).steps_per_epoch == 0
+
+
+NO_NUMBERS = [np.array(True), jnp.array(True), np.array(1j), np.array("x"), jax.random.key(0)]
+NO_INTEGERS = [*NO_NUMBERS, np.array(2.0), jnp.float32(2.5), jnp.bfloat16(3)]
+
+
+@pytest.mark.parametrize("cls", ARGUMENTS)
+def test_an_array_of_another_dtype_is_refused(cls):
+    """A size of 2.5 was one of 2, without a word."""
+    for name in getattr(js, cls).__dataclass_fields__:
+
+        def construct(value, name=name):
+            return getattr(js, cls)(**{**ARGUMENTS[cls], name: value})
+
+        try:
+            construct(jnp.int32(2))
+        except (TypeError, ValueError):  # it takes no array at all
+            continue
+        with pytest.raises(TypeError) as error:
+            construct("x")
+        for array in NO_INTEGERS if "integer" in str(error.value) else NO_NUMBERS:
+            with pytest.raises(TypeError, match=f"^`{name}` must be a.*, got "):
+                construct(array)
+
+
+@pytest.mark.parametrize(
+    "construct",
+    [
+        step,
+        lambda x: js.MultiStepLR(0.1, [3, x]),
+        lambda x: js.MultiStepLR(0.1, jnp.stack([x])),
+        lambda x: js.per_epoch(step(3), [x, 3]),
+        lambda x: js.per_epoch(step(3), jnp.stack([x])),
+        lambda x: js.SequentialLR([step(3), step(3)], [x]),
+        lambda x: js.clamp(step(3), x),
+        lambda x: js.CyclicLR(0.1, 0.3, x),
+    ],
+)
+def test_a_floating_size_is_refused_where_it_is_traced_too(construct):
+    size = jnp.float32(2.5)
+    for call, x in (
+        (construct, size),
+        (lambda x: jax.eval_shape(construct, x), size),
+        (jax.vmap(construct), size[None]),
+    ):
+        with pytest.raises(TypeError, match="integer.* >= ., got an array of dtype float32"):
+            call(x)
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 1.5, 1e300])

@@ -17,6 +17,7 @@ from typing import (
 )
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base import hints
@@ -88,8 +89,15 @@ def static_check(check: Check) -> Check:
 
 
 def is_array(value: object) -> TypeGuard[jax.Array | np.ndarray]:
-    """Whether `value` is an array or a tracer. No check looks into these."""
+    """Whether `value` is an array or a tracer. No check looks into these, but at their dtype."""
     return isinstance(value, (jax.Array, np.ndarray))
+
+
+def of_dtype(name: str, array: Any, expected: str, *kinds: Any) -> Any:
+    """The array itself, if its dtype is of one of these kinds."""
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in kinds):
+        raise TypeError(f"`{name}` must be {expected}, got an array of dtype {array.dtype}")
+    return array
 
 
 def is_list(value: object) -> TypeGuard[Iterable[Any]]:
@@ -112,7 +120,7 @@ def real(
 
     def check(name: str, value: Any) -> Any:
         if is_array(value):
-            return value
+            return of_dtype(name, value, expected, jnp.integer, jnp.floating)
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             hint = hints.hint_for_number(name, value)
             raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}{hint}")
@@ -143,7 +151,7 @@ def integers(*, at_least: int, ordered: bool) -> Check:
 
     def check(name: str, value: Any) -> Any:
         if isinstance(value, jax.Array):
-            return value
+            return of_dtype(name, value, expected, jnp.integer)
         if isinstance(value, np.ndarray):
             value = value.tolist()
         if not ordered and isinstance(value, (set, frozenset)):
@@ -159,7 +167,7 @@ def integers(*, at_least: int, ordered: bool) -> Check:
 
 def _integer(name: str, value: Any, at_least: int, expected: str) -> Any:
     if is_array(value):
-        return value
+        return of_dtype(name, value, expected, jnp.integer)
     is_integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not is_integer and not (isinstance(value, (float, np.floating)) and value.is_integer()):
         raise TypeError(f"`{name}` must be {expected}, got {hints.describe(value)}")

@@ -62,7 +62,7 @@ class Schedule(Frozen):
 
     Arguments are checked when a schedule is made. A wrong argument raises a TypeError or ValueError
     that names it. Real numbers, sizes and milestones may also be arrays or tracers, unless the
-    class says otherwise. Arrays and tracers are not checked. A schedule that holds one returns a
+    class says otherwise. Only the dtype of these is checked. A schedule that holds one returns a
     JAX array for every count, in the shape to which the count and the arguments broadcast.
 
     A schedule is a value that cannot be changed. It prints as the call that makes it, compares,

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, final
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base.arguments import (
@@ -16,6 +17,7 @@ from jaxsched._base.arguments import (
     integer,
     is_array,
     is_list,
+    of_dtype,
     optional,
     real,
 )
@@ -168,13 +170,12 @@ class MultiplicativeLR(Schedule):
 
 
 def _recording(name: str, value: Any) -> Any:
+    expected = "a sequence of numbers, at least one"
     if is_array(value) and not isinstance(value, np.ndarray):
-        return value
+        return of_dtype(name, value, expected, jnp.integer, jnp.floating)
     values = np.array(value if is_list(value) else None)
     if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
-        raise TypeError(
-            f"`{name}` must be a sequence of numbers, at least one, got {describe(value)}"
-        )
+        raise TypeError(f"`{name}` must be {expected}, got {describe(value)}")
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         wrong = values[~np.isfinite(values)][0]
@@ -199,7 +200,7 @@ class RecordedLR(Schedule):
     Args:
         values: learning rates at the counts 0, 1, 2 ...: a sequence or an array of one or more
             finite numbers. Kept as a read-only float64 NumPy array. Only a JAX array or tracer is
-            kept as it is, unchecked.
+            kept as it is. Only its dtype is checked.
 
     What torch has run is replayed as it was, below 0 as well: a negative `eta_min` or `gamma`, and
     some chains, lead there. An optimizer then goes uphill. `check` says so.
