@@ -1,6 +1,7 @@
 """per_epoch, smooth_epochs, steps_per_epoch: epochs into updates."""
 
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -223,6 +224,57 @@ def test_smooth_epochs_of_formulas_at_fractions():
     expected = 0.1 * 0.5 ** np.array([0, 0.5, 1, 1.25, 1.5, 1.75, 2, 2.25])
     assert_same(decay, expected, np.arange(8))
     assert js.smooth_epochs(lambda epoch: epoch, 4)(7) == 1.75
+
+
+def cosine(part):
+    """From 1 to 0 while `part` goes from 0 to 1."""
+    return (1 + math.cos(math.pi * part)) / 2
+
+
+def doubling(t, length):
+    """The part of its cycle at which t is, where each cycle is twice as long as the one before."""
+    while t >= length:
+        t, length = t - length, 2 * length
+    return t / length
+
+
+def triangle(t):
+    """Up for 2 epochs, down for 3."""
+    return min(t % 5 / 2, 1 - (t % 5 - 2) / 3)
+
+
+def one_cycle(t):
+    """0.1 at 1.7, from 0.004 and to 4e-7 at 8."""
+    t = min(t, 8)
+    if t <= 1.7:
+        return 0.1 + (0.004 - 0.1) * cosine(t / 1.7)
+    return 4e-7 + (0.1 - 4e-7) * cosine((t - 1.7) / 6.3)
+
+
+AT_FRACTIONS = {
+    js.LinearLR(0.1, 0.25, 1.0, 4): lambda t: 0.1 * (0.25 + 0.75 * min(t / 4, 1)),
+    js.ExponentialLR(0.1, 0.9): lambda t: 0.1 * 0.9**t,
+    js.PolynomialLR(0.1, 5, 1.5): lambda t: 0.1 * (1 - min(t / 5, 1)) ** 1.5,
+    js.CosineAnnealingLR(0.1, 4, 0.01): lambda t: 0.01 + 0.09 * cosine(t / 4),
+    js.CosineAnnealingWarmRestarts(0.1, 3, 1, 0.01): lambda t: 0.01 + 0.09 * cosine(t % 3 / 3),
+    js.CosineAnnealingWarmRestarts(0.1, 2, 2): lambda t: 0.1 * cosine(doubling(t, 2)),
+    js.SWALR(0.1, 0.01, 5): lambda t: 0.01 + 0.09 * cosine(min(t / 5, 1)),
+    js.SWALR(0.1, 0.01, 5, "linear"): lambda t: 0.1 - 0.09 * min(t / 5, 1),
+    js.CyclicLR(0.1, 0.3, 2, 3): lambda t: 0.1 + 0.2 * triangle(t),
+    js.CyclicLR(0.1, 0.3, 2, 3, "triangular2"): lambda t: 0.1 + 0.2 * triangle(t) / 2 ** (t // 5),
+    js.CyclicLR(0.1, 0.3, 2, 3, "exp_range", 0.9): lambda t: 0.1 + 0.2 * triangle(t) * 0.9**t,
+    js.OneCycleLR(0.1, 9): one_cycle,
+}
+
+
+def test_smooth_epochs_of_every_formula_at_fractions():
+    adapted, counts = [js.smooth_epochs(schedule, 4) for schedule in AT_FRACTIONS], np.arange(80)
+    jits = jitted(adapted, jnp.asarray(counts))
+    for smooth, naive, on_device in zip(adapted, AT_FRACTIONS.values(), jits, strict=True):
+        expected, same = [naive(count / 4) for count in counts], {"err_msg": repr(smooth)}
+        np.testing.assert_allclose(smooth(counts), expected, rtol=1e-12, atol=1e-16, **same)
+        np.testing.assert_allclose([*map(smooth, range(80))], smooth(counts), rtol=1e-12, **same)
+        np.testing.assert_allclose(on_device, expected, rtol=3e-7, atol=1e-12, **same)
 
 
 def test_smooth_epochs_takes_traced_sizes():
