@@ -283,7 +283,10 @@ def test_what_has_no_values_between_epochs_is_not_made_smooth(schedule):
 
 @pytest.mark.parametrize(
     "values",
-    [[], [[0.1]], ["0.1"], [0.1, None], 0.1, "0.1", None, [True], [np.inf], [np.nan]],
+    [
+        *([], [[0.1]], ["0.1"], [0.1, None], 0.1, "0.1", None, [True], [np.inf], [np.nan]),
+        *(jnp.float32(0.1), jnp.ones((2, 2)), jnp.ones(0), jnp.array([True])),
+    ],
     ids=repr,
 )
 def test_a_recording_is_a_sequence_of_rates(values):
@@ -293,7 +296,10 @@ def test_a_recording_is_a_sequence_of_rates(values):
 
 @pytest.mark.parametrize(
     "value",
-    [[-3], [5.5], ["5"], 5, [[1]], [True], [None], None, "5", [2**63], np.array([[1]]), [3, -1]],
+    [
+        *([-3], [5.5], ["5"], 5, [[1]], [True], [None], None, "5", [2**63], [3, -1]),
+        *(np.array([[1]]), jnp.array(5), jnp.array([5.5])),
+    ],
     ids=repr,
 )
 def test_milestones_are_integers_from_0(value):

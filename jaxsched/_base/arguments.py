@@ -104,7 +104,8 @@ def is_list(value: object) -> TypeGuard[Iterable[Any]]:
     """Whether `value` is iterable, and no text, no set, which has no order, and no mapping, whose
     values would be lost."""
     no_list = (str, bytes, Mapping, set, frozenset)
-    return isinstance(value, Iterable) and not isinstance(value, no_list)
+    is_iterable = isinstance(value, Iterable) and getattr(value, "ndim", 1) != 0
+    return is_iterable and not isinstance(value, no_list)
 
 
 def has_arrays(tree: Any) -> bool:
@@ -150,7 +151,7 @@ def integers(*, at_least: int, ordered: bool) -> Check:
     expected = f"a sequence of integers >= {at_least}"
 
     def check(name: str, value: Any) -> Any:
-        if isinstance(value, jax.Array):
+        if isinstance(value, jax.Array) and value.ndim:
             return of_dtype(name, value, expected, jnp.integer)
         if isinstance(value, np.ndarray):
             value = value.tolist()

@@ -172,6 +172,8 @@ class MultiplicativeLR(Schedule):
 def _recording(name: str, value: Any) -> Any:
     expected = "a sequence of numbers, at least one"
     if is_array(value) and not isinstance(value, np.ndarray):
+        if value.ndim != 1 or not len(value):
+            raise TypeError(f"`{name}` must be {expected}, got an array of shape {value.shape}")
         return of_dtype(name, value, expected, jnp.integer, jnp.floating)
     values = np.array(value if is_list(value) else None)
     if values.ndim != 1 or not len(values) or values.dtype.kind not in "iuf":
@@ -200,7 +202,7 @@ class RecordedLR(Schedule):
     Args:
         values: learning rates at the counts 0, 1, 2 ...: a sequence or an array of one or more
             finite numbers. Kept as a read-only float64 NumPy array. Only a JAX array or tracer is
-            kept as it is. Only its dtype is checked.
+            kept as it is. Only its dtype and its shape are checked.
 
     What torch has run is replayed as it was, below 0 as well: a negative `eta_min` or `gamma`, and
     some chains, lead there. An optimizer then goes uphill. `check` says so.
