@@ -47,7 +47,7 @@ def test_whatever_is_read_gives_every_row(seed, form):
     assert found != "wrong", (schedule, read)
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
 @given(SEEDS)
 def test_noise_is_refused(seed):
     with pytest.raises(ValueError, match="`recorded`"):

@@ -280,7 +280,7 @@ def test_no_file_does_anything_else(tmp_path, data):
         assert str(comparison)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(st.binary() | st.tuples(st.integers(0, 200), st.binary()), st.integers(0, 100))
 def test_no_event_file_does_anything_else(tmp_path, change, length):
     folder = tmp_path / "events"

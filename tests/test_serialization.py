@@ -168,7 +168,7 @@ WRITTEN = [s for s in WRITTEN if not isinstance(s, js.MultiplicativeLR)]
 
 @pytest.mark.parametrize(
     "schedule",
-    one_in(12, WRITTEN),
+    one_in(20, WRITTEN),
     ids=lambda s: type(s).__name__,
 )
 def test_a_schedule_is_an_argument_of_what_is_exported(schedule):
