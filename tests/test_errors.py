@@ -418,6 +418,22 @@ def test_a_floating_size_is_refused_where_it_is_traced_too(construct):
             call(x)
 
 
+def test_a_size_that_was_cast_is_refused_when_it_is_used():
+    """As a function over the leaves of a train state does it; the constructor is not run."""
+    for schedule, name in (
+        (step(3), "step_size"),
+        (js.MultiStepLR(0.1, [3, 5]), "milestones"),
+        (js.per_epoch(step(3), [3, 2]), "steps_per_epoch"),
+        (js.CosineAnnealingWarmRestarts(0.1, 3), "T_0"),
+    ):
+        cast = jax.tree.map(jnp.bfloat16, schedule)
+        for call in (cast, jax.jit(cast), lambda n: jax.jit(lambda s: s(n))(cast)):
+            with pytest.raises(TypeError, match=f"^`{name}` must be .* integer.*, got an array"):
+                call(5)
+    rates = jax.tree.map(lambda x: x if isinstance(x, int) else jnp.bfloat16(x), step(3))
+    assert rates(2) == jnp.bfloat16(0.1)
+
+
 @pytest.mark.parametrize("gamma", [0, 1, 1.5, 1e300])
 def test_gamma_0_1_and_above_1_are_fine(gamma):
     for schedule in (js.StepLR(0, 1, gamma), js.MultiStepLR(0, range(9), gamma)):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsched._base import elementary
-from jaxsched._base.arguments import FLOAT64_MAX, has_arrays, is_array
+from jaxsched._base.arguments import FLOAT64_MAX, has_arrays, is_array, of_dtype
 from jaxsched._base.functions import verify
 from jaxsched._base.hints import hint_for_trace
 from jaxsched._base.ops import NUMPY, Ops
@@ -194,16 +194,17 @@ def widened(schedule: Any, arrays: Any, kind: Any) -> Any:
         if field.metadata["static"]:
             continue
 
-        def widen(value: Any, array: Any, of: Any = field.type) -> Any:
+        def widen(value: Any, array: Any, name: str = field.name, of: Any = field.type) -> Any:
             if isinstance(value, Frozen):
                 return widened(value, array, kind)
             if array is None:
                 return value
             if of is np.ndarray:
                 return jnp.asarray(array)
-            # A learning rate may be an array of integers. A difference of two may be below 0.
-            is_count = of is not float and jnp.issubdtype(array.dtype, jnp.integer)
-            return jnp.asarray(array).astype(kind if is_count else jnp.float64)
+            if of is float:  # or an array of integers: a difference of two may be below 0
+                return jnp.asarray(array).astype(jnp.float64)
+            # Whoever maps a function over a pytree may have cast a size, past every check.
+            return jnp.asarray(of_dtype(name, array, "an integer", jnp.integer)).astype(kind)
 
         vars(new)[field.name] = jax.tree.map(
             widen,
