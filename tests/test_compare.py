@@ -301,7 +301,7 @@ COUNTS = np.arange(170)
 def planted():
     """Each mistake in each recipe, and each two in two of them: the most composed ones.
 
-    By default each in two recipes, and two together in the simplest.
+    By default each in one recipe, and two together in the simplest.
     """
     kept = collections.Counter()
     for recipe in reversed(RECIPES):
@@ -319,7 +319,7 @@ def planted():
             is_one = len(together) == 1
             is_simpler = (recipe.__name__, *together) in SIMPLER
             kept[together] += 1
-            is_default = recipe is step if not is_one else kept[together] <= 2
+            is_default = recipe is step if not is_one else kept[together] == 1
             if kept[together] > 2 and not (is_one or is_default or is_simpler):
                 continue
             expected = sorted(MISTAKES[name][0] for name in together)

@@ -75,7 +75,8 @@ CHECKED = {  # a page: its schedules, the counts of their run, the updates in an
 
 
 # The gallery also runs when the site is built, the cookbook in test_check and test_recipes.
-SLOW = {"compare", "cookbook", "surprises", *(page for page in PAGES if "gallery/" in page)}
+SLOW = {*"compare configs cookbook from-torch look surprises sweeps".split()}
+SLOW |= {page for page in PAGES if page.startswith("gallery/")}
 
 
 @pytest.mark.parametrize(

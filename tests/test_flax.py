@@ -178,6 +178,7 @@ def rsqrt(count, warmup=10):
     return min(count, warmup) / warmup / math.sqrt(max(count, warmup))
 
 
+@pytest.mark.slow
 def test_lm1b(standard_promotion):
     """A TrainState of AdamW, its parameters on a mesh, and learning_rate_fn(state.step) logged."""
     mesh = jax.make_mesh((4, 2), ("data", "model"), devices=jax.devices("cpu")[:8])

@@ -65,7 +65,7 @@ def run(tx, params=None, state=None, updates=range(UPDATES)):
 
 @pytest.mark.parametrize(
     ("torchs", "code", "by"),
-    one_in(12, ROWS),
+    one_in(20, ROWS),
 )
 def test_the_chain_gives_torchs_weights(torchs, code, by):
     got = run(make(code))

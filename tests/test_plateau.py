@@ -50,7 +50,7 @@ def assert_torchs(names, dtype):
         np.testing.assert_array_equal(got, CASES[name][2].astype(dtype), err_msg=name)
 
 
-@every_case(11)
+@every_case(22)
 def test_in_a_scan_it_is_torch_to_the_last_bit_of_float32(names):
     assert_torchs(names, np.float32)
 

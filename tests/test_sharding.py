@@ -104,7 +104,7 @@ def test_a_schedule_with_an_array_on_explicit_axes():
 
 
 @every_kind
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("x64", [slow_case(False), True])
 def test_under_x64_too(kind, x64):
     mesh = mesh_of(kind)
     with jax.enable_x64(x64), jax.set_mesh(mesh):
