@@ -18,6 +18,8 @@ from benchmarks.family import adapters, family, in_optax, jaxsched
 from benchmarks.table import Row, at_most, missed, table
 from tests.schedules import ARGUMENTS
 
+pytestmark = pytest.mark.slow
+
 COUNT = [jnp.int32(3)]
 DESCRIBED = family(1000)
 
@@ -60,7 +62,6 @@ def test_constants_are_weighed():
     assert program.constant_bytes(text(lambda c: c)) == 0
 
 
-@pytest.mark.slow
 def test_a_further_argument_of_the_program_is_a_transfer():
     def with_table(sgd, arguments):
         return lambda *args: sgd(*args[:-1]), (*arguments, jnp.ones(9))
@@ -119,7 +120,6 @@ def test_late_boundaries_are_found():
     assert late == [0, 100]
 
 
-@pytest.mark.slow
 def test_every_class_has_a_schedule_and_optax_its_nearest():
     names = {type(jaxsched(*d)).__name__ for d in DESCRIBED.values()}
     names |= {type(s).__name__ for s in adapters().values()}
@@ -157,7 +157,6 @@ def beside_optax(rows):
     return [float(row.measured.rstrip("%")) for row in rows]
 
 
-@pytest.mark.slow
 def test_traces_run_through_the_devices_own_arithmetic(standard_promotion):
     near, same, worst = beside_optax(clock.traces(names=("StepLR",)))
     assert (near, same, worst) == (100, 100, 0)
@@ -165,13 +164,11 @@ def test_traces_run_through_the_devices_own_arithmetic(standard_promotion):
     assert row.small.endswith("1 of 2 classes")
 
 
-@pytest.mark.slow
 def test_updates_and_calls_are_timed_beside_optaxs(standard_promotion):
     rows = [*clock.updates(1, 8), *clock.jitted(1), *clock.eager(1)]
     assert all(0 < ratio < 100 for ratio in beside_optax(rows))
 
 
-@pytest.mark.slow
 def test_the_examples_are_timed_beside_optaxs(standard_promotion):
     rows = [*clock.train(1, 1), *clock.resnet(1, (1,), batch=8, width=4)]
     assert all(0 < ratio < 100 for ratio in beside_optax(rows))
@@ -239,7 +236,6 @@ assert all(sys.modules[name] is None for name in ("sklearn", "matplotlib", "tqdm
 """
 
 
-@pytest.mark.slow
 def test_the_examples_are_there_without_what_they_draw_and_read_with():
     line, env = [sys.executable, "-c", BARE], os.environ | {"JAX_PLATFORMS": "cpu"}
     root = Path(__file__).parents[1]
@@ -247,7 +243,6 @@ def test_the_examples_are_there_without_what_they_draw_and_read_with():
     assert process.returncode == 0, process.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpu", "tpu"])
 def test_as_a_program_it_ends_with_2_where_there_is_no_such_device(kind):
     line, env = [sys.executable, "-m", f"benchmarks.{kind}"], os.environ | {"JAX_PLATFORMS": "cpu"}

@@ -11,10 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from tests.marks import one_in, slow_case
 from tests.traces import optimizers
 from tests.traces.cookbook import blocks
 from tests.traces.optimizers import INITIAL, SCHEDULE, UPDATES, gradient
+
+pytestmark = pytest.mark.slow
 
 STORED = json.loads(optimizers.FILE.read_text())
 ROWS = optimizers.rows()
@@ -65,7 +66,7 @@ def run(tx, params=None, state=None, updates=range(UPDATES)):
 
 @pytest.mark.parametrize(
     ("torchs", "code", "by"),
-    one_in(20, ROWS),
+    ROWS,
 )
 def test_the_chain_gives_torchs_weights(torchs, code, by):
     got = run(make(code))
@@ -99,7 +100,6 @@ def test_with_torchs_moments_the_run_goes_on(torchs):
         difference(25, **dict.fromkeys(names, "moment"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("other", ["rmsprop", "adamw"])
 def test_the_defaults_of_optax_give_others(other):
     torchs = {"rmsprop": "RMSprop(params, lr, momentum=0.9)", "adamw": "AdamW(params, lr)"}[other]
@@ -147,7 +147,7 @@ def test_every_row_is_stored():
     assert {*MOMENTS} <= {*STORED} and len(MOMENTS) >= 12
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", slow_case("float32")])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("name", ["scale_by_nadam", "scale_by_adagrad"])
 def test_the_lines_of_the_page_keep_types(name, dtype):
     with jax.enable_x64(False):

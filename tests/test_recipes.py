@@ -13,10 +13,11 @@ import optax
 import pytest
 
 import jaxsched as js
-from tests.marks import one_in, slow_case
 from tests.traces import recipes
 from tests.traces.cookbook import blocks
 from tests.traces.recipes import BATCHES, LOADER
+
+pytestmark = pytest.mark.slow
 
 STORED = json.loads(recipes.FILE.read_text())
 
@@ -95,7 +96,7 @@ SCHEDULES = {  # recipe: for each of torch's groups the name of the schedule on 
 }
 
 
-@pytest.mark.parametrize("name", one_in(2, SCHEDULES))
+@pytest.mark.parametrize("name", SCHEDULES)
 def test_the_schedule_gives_torchs_learning_rate_at_every_update(name):
     names = recipe(name)
     assert len(SCHEDULES[name]) == len(STORED[name]["groups"])
@@ -128,12 +129,12 @@ def test_and_torchs_momentum(name, momentum):
 @pytest.mark.parametrize(
     ("name", "key", "batches", "network"),
     [
-        slow_case("Layer-wise decay", "tx", epochs(20), "model"),
-        slow_case("YOLO's warmup of three groups", "tx", epochs(20), "model"),
+        ("Layer-wise decay", "tx", epochs(20), "model"),
+        ("YOLO's warmup of three groups", "tx", epochs(20), "model"),
         ("nanoGPT", "tx", range(250), "model"),
-        slow_case("The trapezoid", "tx", range(200), "model"),
-        slow_case("Two optimizers, one count later", "tx", epochs(20), "generator"),
-        slow_case("OneCycle with momentum: Adam", "adam", epochs(20), "model"),
+        ("The trapezoid", "tx", range(200), "model"),
+        ("Two optimizers, one count later", "tx", epochs(20), "generator"),
+        ("OneCycle with momentum: Adam", "adam", epochs(20), "model"),
     ],
 )
 def test_the_optimizer_gives_torchs_weights(name, key, batches, network):
@@ -185,7 +186,6 @@ def test_what_is_left_of_an_epoch_is_dropped():
     assert_weights(params, "Accumulation with leftovers", by=1e-7)  # added in float32
 
 
-@pytest.mark.slow
 def test_what_is_not_dropped_is_carried_on():
     params, state, _ = accumulate(drop=False)
     assert int(state.gradient_step) == 24 * 13 // 4
@@ -197,7 +197,7 @@ def test_what_is_not_dropped_is_carried_on():
     ("name", "key", "counts"),
     [
         ("fp16 with skipped updates", "tx", [n for n, b in enumerate(BATCHES) if b < 99]),
-        slow_case("fp16 with skipped updates: updates", "only_updates", range(56)),
+        ("fp16 with skipped updates: updates", "only_updates", range(56)),
     ],
 )
 def test_what_counts_where_updates_are_skipped(name, key, counts):
@@ -235,7 +235,6 @@ FUNCTIONS = {  # recipe: its numbers, where its function ends, torch's learning 
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 @hypothesis.given(
     st.floats(1e-6, 1.0), st.floats(1e-6, 1.0), *3 * [st.integers(1, 2000)], st.data()
