@@ -298,10 +298,7 @@ CLEAN = {  # a recipe: schedule, counts of the run, updates in an epoch
 }
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    one_in(3, CLEAN),
-)
+@pytest.mark.parametrize("recipe", one_in(3, CLEAN))
 def test_no_known_recipe_is_found_fault_with(recipe):
     schedule, num_counts, steps = CLEAN[recipe]
     assert js.check(schedule, num_counts, steps_per_epoch=steps) == []

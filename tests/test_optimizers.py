@@ -64,10 +64,7 @@ def run(tx, params=None, state=None, updates=range(UPDATES)):
     return np.array(kept)
 
 
-@pytest.mark.parametrize(
-    ("torchs", "code", "by"),
-    ROWS,
-)
+@pytest.mark.parametrize(("torchs", "code", "by"), ROWS)
 def test_the_chain_gives_torchs_weights(torchs, code, by):
     got = run(make(code))
     difference = np.max(np.abs(got - STORED[torchs]["weights"]))
@@ -76,10 +73,7 @@ def test_the_chain_gives_torchs_weights(torchs, code, by):
     assert np.min(np.abs(got[-1] - INITIAL)) > 1e-6
 
 
-@pytest.mark.parametrize(
-    "torchs",
-    [pytest.param(t, marks=pytest.mark.slow if i else ()) for i, t in enumerate(MOMENTS)],
-)
+@pytest.mark.parametrize("torchs", MOMENTS)
 def test_with_torchs_moments_the_run_goes_on(torchs):
     tx = make(next(ours for name, ours, _ in ROWS if name == torchs))
     _, weights, expected = STORED[torchs]["weights"]
